@@ -1,0 +1,202 @@
+/// Reverse-mode differentiation as a scope: operations are recorded while a Tape lives.
+#pragma once
+
+#include "sequin/core/tensor.hpp"
+
+#include <functional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+class Tape;
+
+namespace detail {
+
+inline thread_local Tape* active_tape = nullptr;
+
+inline std::uint64_t next_tape_serial() noexcept {
+  static std::atomic<std::uint64_t> count{0};
+  return (count.fetch_add(1, std::memory_order_relaxed) + 1) & 0x7fffffffu;
+}
+
+}  // namespace detail
+
+/// Gradients of one scalar with respect to values of a tape. Backward functions use `wants`, `take`
+/// and `add`; callers of `Tape::gradients` use `of` and `has`.
+class Gradients {
+ public:
+  /// True when the scalar depends on `x` and x is a leaf that asked for its gradient.
+  template <class T, std::size_t Rank>
+  bool has(const Tensor<T, Rank>& x) const {
+    const auto found = leaves_.find(x.var().id);
+    return found != leaves_.end() && found->second;
+  }
+
+  /// The gradient with respect to leaf `x`, of x's extents; zeros where nothing depends on it.
+  template <class T, std::size_t Rank>
+  Tensor<T, Rank> of(const Tensor<T, Rank>& x) const {
+    const auto found = leaves_.find(x.var().id);
+    if (found == leaves_.end() || !found->second) return Tensor<T, Rank>(x.shape());
+    return Tensor<T, Rank>::from_storage(found->second, x.shape());
+  }
+
+  /// For backward functions: whether a gradient with respect to `x` is of use to anybody.
+  template <class T, std::size_t Rank>
+  bool wants(const Var<T, Rank>& x) const noexcept {
+    return is_leaf(x.id) || (x.id >> 32) == serial_;
+  }
+
+  /// For backward functions: the gradient that arrived at output `y`, undefined when none did.
+  /// It is handed over: a second call gives none.
+  template <class T, std::size_t Rank>
+  Tensor<T, Rank> take(const Var<T, Rank>& y) {
+    detail::Storage storage = std::exchange(slot(y.id), {});
+    if (!storage) return {};
+    return Tensor<T, Rank>::from_storage(std::move(storage), y.shape);
+  }
+
+  /// For backward functions: adds `dx` to the gradient with respect to input `x`; nothing happens
+  /// for constants. The caller no longer writes to dx.
+  template <class T, std::size_t Rank, std::size_t GradRank>
+  void add(const Var<T, Rank>& x, const Tensor<T, GradRank>& dx) {
+    if (!wants(x)) return;
+    SEQUIN_ASSERT(dx.size() == element_count(x.shape));
+    detail::Storage& sum = slot(x.id);
+    if (!sum) {
+      sum = dx.storage();
+      return;
+    }
+    const index_t n = dx.size();
+    const T* const b = dx.data();
+    if (sum.unique()) {
+      T* const a = static_cast<T*>(sum.data());
+      for (index_t i = 0; i < n; ++i) a[i] += b[i];
+      return;
+    }
+    detail::Storage fresh(static_cast<std::size_t>(n) * sizeof(T));
+    const T* const a = static_cast<const T*>(sum.data());
+    T* const out = static_cast<T*>(fresh.data());
+    for (index_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+    sum = std::move(fresh);
+  }
+
+ private:
+  friend class Tape;
+
+  static bool is_leaf(std::uint64_t id) noexcept { return (id >> 63) != 0; }
+
+  detail::Storage& slot(std::uint64_t id) {
+    if (is_leaf(id)) return leaves_[id];
+    return values_[static_cast<std::size_t>(id & 0xffffffffu)];
+  }
+
+  std::uint64_t serial_ = 0;
+  std::vector<detail::Storage> values_;
+  std::unordered_map<std::uint64_t, detail::Storage> leaves_;
+};
+
+/// Records what this thread computes from tensors that ask for a gradient, from construction to
+/// destruction; of nested tapes the innermost records. Not copied, not moved, used by its thread.
+///
+///     Tape tape;
+///     auto loss = mse_loss(model.forward(x), target);
+///     Gradients g = tape.gradients(loss);
+///     g.of(weight);
+class Tape {
+ public:
+  using Backward = std::function<void(Gradients&)>;
+
+  Tape() : serial_(detail::next_tape_serial()), outer_(detail::active_tape) {
+    detail::active_tape = this;
+  }
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+  ~Tape() { detail::active_tape = outer_; }
+
+  /// The tape that records in this thread now, or nullptr.
+  static Tape* active() noexcept { return detail::active_tape; }
+
+  /// Gradients of the scalar `loss` (any rank, one element). Frees what was recorded as it goes:
+  /// one call a tape. Throws ShapeError when loss has not one element.
+  template <class T, std::size_t Rank>
+  Gradients gradients(const Tensor<T, Rank>& loss) {
+    if (loss.size() != 1)
+      throw ShapeError("gradients: the loss is " + to_string(loss.shape()) +
+                       ", expected one element; give the output's gradient for more");
+    return gradients(loss, Tensor<T, Rank>(loss.shape(), T{1}));
+  }
+
+  /// Gradients of sum(output * output_gradient).
+  /// Throws ShapeError when the two differ in extents.
+  template <class T, std::size_t Rank>
+  Gradients gradients(const Tensor<T, Rank>& output, const Tensor<T, Rank>& output_gradient) {
+    if (output.shape() != output_gradient.shape())
+      throw ShapeError("gradients: output_gradient is " + to_string(output_gradient.shape()) +
+                       ", expected " + to_string(output.shape()) + " as the output");
+    Gradients g;
+    g.serial_ = serial_;
+    g.values_.resize(static_cast<std::size_t>(last_) + 1);
+    if (g.wants(output.var())) g.add(output.var(), output_gradient);
+    Tape* const recording = std::exchange(detail::active_tape, nullptr);
+    const struct Restore {
+      Tape* tape;
+      ~Restore() { detail::active_tape = tape; }
+    } restore{recording};
+    while (!nodes_.empty()) {
+      const Backward backward = std::move(nodes_.back());
+      nodes_.pop_back();
+      backward(g);
+    }
+    return g;
+  }
+
+  /// For operations: makes `y` a value of this tape and returns its name.
+  template <class T, std::size_t Rank>
+  Var<T, Rank> track(Tensor<T, Rank>& y) {
+    y.set_var((serial_ << 32) | ++last_);
+    return y.var();
+  }
+
+  /// For operations: how the gradients of tracked outputs become those of the inputs. Called once,
+  /// after all operations recorded later. It captures `Var`s of what it needs only the name of and
+  /// tensors of what it needs the elements of; an output that got no gradient gives an undefined
+  /// tensor from `take`.
+  void push(Backward backward) { nodes_.push_back(std::move(backward)); }
+
+  /// True when `x` is a value of this tape or a leaf that asks for a gradient.
+  template <class T, std::size_t Rank>
+  bool tracks(const Tensor<T, Rank>& x) const noexcept {
+    const std::uint64_t id = x.var().id;
+    return (id >> 63) != 0 || (id >> 32) == serial_;
+  }
+
+ private:
+  std::uint64_t serial_;
+  std::uint64_t last_ = 0;
+  Tape* outer_;
+  std::vector<Backward> nodes_;
+};
+
+/// While it lives, nothing is recorded in this thread.
+class NoGrad {
+ public:
+  NoGrad() noexcept : outer_(std::exchange(detail::active_tape, nullptr)) {}
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+  ~NoGrad() { detail::active_tape = outer_; }
+
+ private:
+  Tape* outer_;
+};
+
+/// For operations: the tape to record on, or nullptr when no input needs a gradient.
+template <class... Tensors>
+Tape* recording(const Tensors&... inputs) noexcept {
+  Tape* const tape = Tape::active();
+  if (tape == nullptr || !(... || tape->tracks(inputs))) return nullptr;
+  return tape;
+}
+
+}  // namespace sequin::inline SEQUIN_ABI

@@ -1,0 +1,147 @@
+/// A reusable block of memory that tensors of one scope live in, so that repeating the scope does
+/// not touch the heap.
+#pragma once
+
+#include "sequin/core/error.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+/// Alignment of every tensor's first element in bytes: a cache line and the widest register.
+inline constexpr std::size_t kAlignment = 64;
+
+/// Places blocks by first fit on a line of addresses that starts at 0 and has no end. What lies
+/// below `capacity()` is in the arena's own memory; what does not fit comes from the heap, and the
+/// peak that it reached is remembered. `fit()` then makes the arena as large as that peak: a scope
+/// that runs the same sequence of allocations again gets the same addresses and no heap call.
+///
+/// Used by one thread at a time. Tensors that live in it must be gone before it is.
+class Arena {
+ public:
+  Arena() { free_.reserve(256); }
+  /// An arena of `bytes` to begin with.
+  explicit Arena(std::size_t bytes) : Arena() { reserve(bytes); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena() {
+    SEQUIN_ASSERT(live_ == 0);
+    release();
+  }
+
+  /// Grows to the largest extent that was ever asked for. Does nothing while a block lives.
+  /// Throws std::bad_alloc.
+  void fit() { reserve(peak_); }
+
+  /// Grows to at least `bytes`. Does nothing while a block lives. Throws std::bad_alloc.
+  void reserve(std::size_t bytes) {
+    if (live_ != 0 || bytes <= capacity_) return;
+    release();
+    memory_ = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}));
+    capacity_ = bytes;
+  }
+
+  /// Bytes of the arena's own memory.
+  std::size_t capacity() const noexcept { return capacity_; }
+  /// Bytes that the most demanding moment so far needed.
+  std::size_t peak() const noexcept { return peak_; }
+  /// Number of blocks in use.
+  std::size_t live_blocks() const noexcept { return live_; }
+
+  /// Returns `bytes` (a multiple of kAlignment) and where they lie on the arena's line.
+  std::byte* allocate(std::size_t bytes, std::size_t& offset) {
+    std::size_t slot = 0;
+    while (slot < free_.size() && free_[slot].size < bytes) ++slot;
+    if (slot < free_.size()) {
+      offset = free_[slot].offset;
+      free_[slot].offset += bytes;
+      free_[slot].size -= bytes;
+      if (free_[slot].size == 0) free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(slot));
+    } else {
+      // The last gap, when it touches the end, is extended: otherwise holes would pile up.
+      if (!free_.empty() && free_.back().offset + free_.back().size == end_) {
+        offset = free_.back().offset;
+        free_.pop_back();
+      } else {
+        offset = end_;
+      }
+      end_ = offset + bytes;
+      peak_ = (std::max)(peak_, end_);
+    }
+    std::byte* block =
+        offset + bytes <= capacity_
+            ? memory_ + offset
+            : static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}));
+    ++live_;
+    return block;
+  }
+
+  /// Takes back what `allocate` gave.
+  void deallocate(std::byte* block, std::size_t bytes, std::size_t offset) noexcept {
+    SEQUIN_ASSERT(live_ > 0);
+    --live_;
+    if (offset + bytes > capacity_ || block != memory_ + offset)
+      ::operator delete (block, std::align_val_t{kAlignment});
+    auto next = std::lower_bound(free_.begin(), free_.end(), offset,
+                                 [](const Gap& gap, std::size_t at) { return gap.offset < at; });
+    if (next != free_.begin() && (next - 1)->offset + (next - 1)->size == offset) {
+      --next;
+      next->size += bytes;
+    } else {
+      next = free_.insert(next, Gap{offset, bytes});
+    }
+    const auto after = next + 1;
+    if (after != free_.end() && next->offset + next->size == after->offset) {
+      next->size += after->size;
+      free_.erase(after);
+    }
+    if (free_.back().offset + free_.back().size == end_) {
+      end_ = free_.back().offset;
+      free_.pop_back();
+    }
+  }
+
+ private:
+  struct Gap {
+    std::size_t offset;
+    std::size_t size;
+  };
+
+  void release() noexcept {
+    if (memory_ != nullptr) ::operator delete (memory_, std::align_val_t{kAlignment});
+    memory_ = nullptr;
+    capacity_ = 0;
+  }
+
+  std::byte* memory_ = nullptr;
+  std::size_t capacity_ = 0;
+  std::size_t end_ = 0;
+  std::size_t peak_ = 0;
+  std::size_t live_ = 0;
+  std::vector<Gap> free_;  // gaps below end_, by offset; neighbours are merged
+};
+
+namespace detail {
+inline thread_local Arena* active_arena = nullptr;
+}  // namespace detail
+
+/// While it lives, tensors made in this thread live in `arena` (or, with nullptr, on the heap).
+/// Scopes nest; the outer one is restored.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena* arena) noexcept : outer_(detail::active_arena) {
+    detail::active_arena = arena;
+  }
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+  ~ArenaScope() { detail::active_arena = outer_; }
+
+ private:
+  Arena* outer_;
+};
+
+}  // namespace sequin::inline SEQUIN_ABI

@@ -1,0 +1,146 @@
+/// The one list of a block's parameters: names, shapes, storage. Loading, saving, optimisers,
+/// counting, casting and printing all use it.
+#pragma once
+
+#include "sequin/core/tensor.hpp"
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+/// One named tensor of a block, its rank erased. Shares the elements with the block's tensor.
+template <class T>
+struct Parameter {
+  std::string name;            ///< the official name, with the path: "encoder.norm.weight"
+  std::vector<index_t> shape;  ///< as stored in the official checkpoint
+  Tensor<T, 1> values;         ///< all elements, flat; the same memory and the same autograd value
+  bool trainable = true;       ///< false for a buffer
+};
+
+/// What `visit` of a block tells.
+template <class T>
+struct ParameterList {
+  std::vector<Parameter<T>> items;
+  /// Further names under which a checkpoint may carry a parameter: {name, name of the parameter}.
+  std::vector<std::pair<std::string, std::string>> aliases;
+  /// Names that official checkpoints are known to carry and that the model does not use.
+  std::vector<std::string> unused;
+
+  /// Number of trainable elements.
+  index_t count() const noexcept {
+    index_t total = 0;
+    for (const auto& p : items) total += p.trainable ? p.values.size() : 0;
+    return total;
+  }
+};
+
+/// Walks through a block and its children. Every block has one member
+///
+///     void visit(Visitor<T>& v) {
+///       v.parameter("weight", weight);   // undefined tensors (absent biases) are skipped
+///       v.child("norm", norm);           // "norm.weight", ...
+///       v.children("layers", layers);    // "layers.0.weight", ...
+///       v.derived(*this);                // calls refresh_derived() when constants are prepared
+///     }
+///
+/// `parameters(model)` and `prepare(model)` below are the walks that exist.
+template <class T>
+class Visitor {
+ public:
+  enum class Walk { kList, kRequireGrad, kPrepare };
+
+  explicit Visitor(Walk walk, bool on = true) : walk_(walk), on_(on) {}
+
+  template <std::size_t Rank>
+  void parameter(std::string_view name, Tensor<T, Rank>& t) {
+    if (!t.defined()) return;
+    if (walk_ == Walk::kRequireGrad) t.set_requires_grad(on_);
+    add(name, t, true);
+  }
+
+  /// Part of the state, but not trained.
+  template <std::size_t Rank>
+  void buffer(std::string_view name, Tensor<T, Rank>& t) {
+    if (t.defined()) add(name, t, false);
+  }
+
+  template <class Block>
+  void child(std::string_view name, Block& block) {
+    const std::size_t length = prefix_.size();
+    prefix_.append(name).append(".");
+    block.visit(*this);
+    prefix_.resize(length);
+  }
+
+  template <class Blocks>
+  void children(std::string_view name, Blocks& blocks) {
+    std::size_t i = 0;
+    for (auto& block : blocks) child(std::string(name) + "." + std::to_string(i++), block);
+  }
+
+  /// A checkpoint may carry `name` beside or instead of `parameter`, with the same values.
+  void alias(std::string_view name, std::string_view parameter) {
+    if (walk_ == Walk::kList)
+      list_.aliases.emplace_back(prefix_ + std::string(name), prefix_ + std::string(parameter));
+  }
+  /// Official checkpoints carry `name`; nothing here uses it.
+  void unused(std::string_view name) {
+    if (walk_ == Walk::kList) list_.unused.push_back(prefix_ + std::string(name));
+  }
+  /// The block keeps constants made from its parameters.
+  template <class Block>
+  void derived(Block& block) {
+    if (walk_ == Walk::kPrepare) block.refresh_derived();
+  }
+
+  ParameterList<T> take() { return std::move(list_); }
+
+ private:
+  template <std::size_t Rank>
+  void add(std::string_view name, Tensor<T, Rank>& t, bool trainable) {
+    if (walk_ != Walk::kList) return;
+    Parameter<T> p;
+    p.name = prefix_ + std::string(name);
+    p.shape.assign(t.shape().begin(), t.shape().end());
+    p.values = t.template reshaped<1>({t.size()});
+    p.values.set_var(t.var().id);
+    p.trainable = trainable;
+    list_.items.push_back(std::move(p));
+  }
+
+  Walk walk_;
+  bool on_;
+  std::string prefix_;
+  ParameterList<T> list_;
+};
+
+/// All parameters and buffers of a block, in the order of its `visit`.
+template <class Block>
+auto parameters(Block& block) {
+  Visitor<typename Block::value_type> v(Visitor<typename Block::value_type>::Walk::kList);
+  block.visit(v);
+  return v.take();
+}
+
+/// Asks for (or no longer asks for) gradients with respect to every parameter.
+template <class Block>
+void set_requires_grad(Block& block, bool on = true) {
+  using V = Visitor<typename Block::value_type>;
+  V v(V::Walk::kRequireGrad, on);
+  block.visit(v);
+}
+
+/// Makes the constants that inference derives from the parameters (packed weights, -exp(A_log)).
+/// Not needed for correctness: a constant whose parameter changed since is not used. Call it after
+/// loading, before sharing the block between threads and before streaming.
+template <class Block>
+void prepare(Block& block) {
+  using V = Visitor<typename Block::value_type>;
+  V v(V::Walk::kPrepare);
+  block.visit(v);
+}
+
+}  // namespace sequin::inline SEQUIN_ABI
