@@ -1,6 +1,7 @@
 /// Reverse-mode differentiation as a scope: operations are recorded while a Tape lives.
 #pragma once
 
+#include "sequin/core/no_grad.hpp"
 #include "sequin/core/tensor.hpp"
 
 #include <functional>
@@ -10,11 +11,7 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
-class Tape;
-
 namespace detail {
-
-inline thread_local Tape* active_tape = nullptr;
 
 inline std::uint64_t next_tape_serial() noexcept {
   static std::atomic<std::uint64_t> count{0};
@@ -177,18 +174,6 @@ class Tape {
   std::uint64_t last_ = 0;
   Tape* outer_;
   std::vector<Backward> nodes_;
-};
-
-/// While it lives, nothing is recorded in this thread.
-class NoGrad {
- public:
-  NoGrad() noexcept : outer_(std::exchange(detail::active_tape, nullptr)) {}
-  NoGrad(const NoGrad&) = delete;
-  NoGrad& operator=(const NoGrad&) = delete;
-  ~NoGrad() { detail::active_tape = outer_; }
-
- private:
-  Tape* outer_;
 };
 
 /// For operations: the tape to record on, or nullptr when no input needs a gradient.

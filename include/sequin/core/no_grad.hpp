@@ -1,0 +1,28 @@
+/// Whether this thread records for autograd, known to every folder.
+#pragma once
+
+#include "sequin/core/version.hpp"
+
+#include <utility>
+
+namespace sequin::inline SEQUIN_ABI {
+
+class Tape;  // autograd/tape.hpp
+
+namespace detail {
+inline thread_local Tape* active_tape = nullptr;
+}  // namespace detail
+
+/// While it lives, nothing is recorded in this thread. Real-time safe.
+class NoGrad {
+ public:
+  NoGrad() noexcept : outer_(std::exchange(detail::active_tape, nullptr)) {}
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+  ~NoGrad() { detail::active_tape = outer_; }
+
+ private:
+  Tape* outer_;
+};
+
+}  // namespace sequin::inline SEQUIN_ABI
