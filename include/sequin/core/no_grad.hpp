@@ -13,6 +13,9 @@ namespace detail {
 inline thread_local Tape* active_tape = nullptr;
 }  // namespace detail
 
+/// True when what this thread computes is recorded.
+inline bool recording_is_on() noexcept { return detail::active_tape != nullptr; }
+
 /// While it lives, nothing is recorded in this thread. Real-time safe.
 class NoGrad {
  public:
