@@ -2,13 +2,10 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/sequin)
-if(CMAKE_INSTALL_INCLUDEDIR STREQUAL "include")
-  install(DIRECTORY include/sequin DESTINATION include COMPONENT devel
-          FILES_MATCHING PATTERN "*.hpp")
-else()
-  message(FATAL_ERROR "CMAKE_INSTALL_INCLUDEDIR is ${CMAKE_INSTALL_INCLUDEDIR}, expected include")
-endif()
+# Headers alone fit every machine: everything but the program goes to include/ and share/.
+set(config_dir share/cmake/sequin)
+install(DIRECTORY include/sequin DESTINATION include COMPONENT devel
+        FILES_MATCHING PATTERN "*.hpp")
 
 install(TARGETS sequin_headers EXPORT sequin-targets COMPONENT devel)
 install(EXPORT sequin-targets NAMESPACE sequin:: DESTINATION ${config_dir} COMPONENT devel)
@@ -24,8 +21,8 @@ install(FILES ${PROJECT_BINARY_DIR}/sequin-config.cmake
 
 configure_file(cmake/sequin.pc.in sequin.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/sequin.pc
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT devel)
+        DESTINATION share/pkgconfig COMPONENT devel)
 
 if(TARGET sequin)
-  install(TARGETS sequin RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
+  install(TARGETS sequin RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program OPTIONAL)
 endif()
