@@ -3,6 +3,7 @@
 
 #include "sequin/core/error.hpp"
 #include "sequin/core/shape.hpp"
+#include "sequin/train/exact_text.hpp"
 
 #include <algorithm>
 #include <array>
@@ -106,8 +107,8 @@ class Schedule {
     static constexpr std::array<const char*, 6> kNames{
         "constant", "type1", "type2", "type3", "cosine_epochs", "warmup_cosine"};
     return std::string(kNames[static_cast<std::size_t>(kind_)]) + " rate " +
-           std::to_string(rate_ * 1e6) + "e-6 warmup " + std::to_string(warmup_) + " total " +
-           std::to_string(total_) + " floor " + std::to_string(floor_ * 1e6) + "e-6";
+           detail::exact_text(rate_) + " warmup " + detail::exact_text(warmup_) + " total " +
+           detail::exact_text(total_) + " floor " + detail::exact_text(floor_);
   }
 
  private:

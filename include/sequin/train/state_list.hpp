@@ -1,0 +1,75 @@
+/// Names everything that a checkpoint holds, once for saving and loading.
+#pragma once
+
+#include "sequin/core/parameter.hpp"
+#include "sequin/core/random.hpp"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+/// A list of named values that live elsewhere and outlive it. Things with state have one member
+///
+///     void visit_state(V& v) { v.real("best", best_); v.tensor("m", shape, m_); }
+///
+/// and are entered by `child`. Saving reads through the list, loading writes through it.
+template <Scalar T>
+class StateList {
+ public:
+  struct Entry {
+    std::string name;
+    std::vector<index_t> shape;
+    /// Elements of tensors, whole numbers, real numbers, a list of any length, a random sequence.
+    std::variant<Tensor<T, 1>, std::span<std::int64_t>, std::span<double>, std::vector<double>*,
+                 Generator*>
+        value;
+  };
+
+  const std::vector<Entry>& entries() const noexcept { return entries_; }
+
+  void tensor(std::string_view name, const std::vector<index_t>& shape,
+              const Tensor<T, 1>& values) {
+    entries_.push_back({prefix_ + std::string(name), shape, values});
+  }
+  void integers(std::string_view name, std::span<std::int64_t> values) {
+    entries_.push_back(
+        {prefix_ + std::string(name), {static_cast<index_t>(values.size())}, values});
+  }
+  void integer(std::string_view name, std::int64_t& value) {
+    integers(name, std::span<std::int64_t>(&value, 1));
+  }
+  void real(std::string_view name, double& value) {
+    entries_.push_back({prefix_ + std::string(name), {1}, std::span<double>(&value, 1)});
+  }
+  /// As long as it is when saved; loading sets the length.
+  void reals(std::string_view name, std::vector<double>& values) {
+    entries_.push_back(
+        {prefix_ + std::string(name), {static_cast<index_t>(values.size())}, &values});
+  }
+  void generator(std::string_view name, Generator& generator) {
+    entries_.push_back({prefix_ + std::string(name), {2}, &generator});
+  }
+  /// All parameters and buffers of a model.
+  void parameters(std::string_view name, const ParameterList<T>& list) {
+    for (const auto& p : list.items) tensor(std::string(name) + "." + p.name, p.shape, p.values);
+  }
+  template <class Thing>
+  void child(std::string_view name, Thing& thing) {
+    const std::size_t length = prefix_.size();
+    prefix_.append(name).append(".");
+    thing.visit_state(*this);
+    prefix_.resize(length);
+  }
+
+ private:
+  std::string prefix_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace sequin::inline SEQUIN_ABI
