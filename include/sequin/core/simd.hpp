@@ -4,6 +4,7 @@
 #include "sequin/core/version.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -98,6 +99,55 @@ inline T reduce_max(const Vec<T>& v) {
 template <class T>
 inline Vec<T> select(const Mask<T>& mask, const Vec<T>& a, const Vec<T>& b) {
   return xsimd::select(mask, a, b);
+}
+
+/// An integer register as wide as Vec<T>.
+template <class T>
+using Bits = xsimd::batch<std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
+
+/// The bit patterns of the lanes, and back.
+template <class T>
+inline Bits<T> to_bits(const Vec<T>& v) {
+#if XSIMD_VERSION_MAJOR >= 9
+  return xsimd::bitwise_cast<typename Bits<T>::value_type>(v);
+#else
+  return xsimd::bitwise_cast<Bits<T>>(v);
+#endif
+}
+template <class T>
+inline Vec<T> from_bits(const Bits<T>& v) {
+#if XSIMD_VERSION_MAJOR >= 9
+  return xsimd::bitwise_cast<T>(v);
+#else
+  return xsimd::bitwise_cast<Vec<T>>(v);
+#endif
+}
+
+/// Lane by lane; where a lane is NaN the result is b's lane.
+template <class T>
+inline Vec<T> min(const Vec<T>& a, const Vec<T>& b) {
+  return simd::select<T>(a < b, a, b);
+}
+template <class T>
+inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
+  return simd::select<T>(a > b, a, b);
+}
+template <class T>
+inline Vec<T> abs(const Vec<T>& v) {
+  return xsimd::abs(v);
+}
+template <class T>
+inline Vec<T> sqrt(const Vec<T>& v) {
+  return xsimd::sqrt(v);
+}
+/// True in the lanes that hold NaN.
+template <class T>
+inline Mask<T> is_nan(const Vec<T>& v) {
+  return !(v == v);  // some versions of xsimd compare != as ordered, false for NaN
+}
+template <class T>
+inline bool any(const Mask<T>& mask) {
+  return xsimd::any(mask);
 }
 
 /// out[i] = f(in0[i], in1[i], ...) for i < n. The tail runs through the same `f` on a padded
