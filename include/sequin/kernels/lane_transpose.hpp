@@ -1,0 +1,127 @@
+/// Small transpositions between rows in memory and one-channel-a-lane layouts.
+#pragma once
+
+#include "sequin/core/shape.hpp"
+#include "sequin/core/simd.hpp"
+
+#include <algorithm>
+
+namespace sequin::inline SEQUIN_ABI::kernels {
+
+namespace detail {
+
+// 128-bit registers: the only width at which interleaving means the same in every xsimd version.
+#if defined(__SSE2__) || defined(_M_X64)
+template <class T>
+using Quad = xsimd::batch<T, xsimd::sse2>;
+inline constexpr bool kHasQuad = true;
+#else
+template <class T>
+using Quad = simd::Vec<T>;
+inline constexpr bool kHasQuad = simd::kLanes<float> == 4 && simd::kLanes<double> == 2;
+#endif
+
+/// Values in a 128-bit register, the edge of the square that is transposed at once.
+template <class T>
+inline constexpr index_t kQuad = kHasQuad ? index_t{16 / sizeof(T)} : index_t{1};
+
+/// Transposes a square of kQuad registers in place.
+template <class T>
+inline void transpose_quad(Quad<T> (&v)[kQuad<T>]) {
+  if constexpr (kQuad<T> == 2) {
+    const auto low = xsimd::zip_lo(v[0], v[1]);
+    v[1] = xsimd::zip_hi(v[0], v[1]);
+    v[0] = low;
+  } else if constexpr (kQuad<T> == 4) {
+    const auto a = xsimd::zip_lo(v[0], v[2]);
+    const auto b = xsimd::zip_hi(v[0], v[2]);
+    const auto c = xsimd::zip_lo(v[1], v[3]);
+    const auto d = xsimd::zip_hi(v[1], v[3]);
+    v[0] = xsimd::zip_lo(a, c);
+    v[1] = xsimd::zip_hi(a, c);
+    v[2] = xsimd::zip_lo(b, d);
+    v[3] = xsimd::zip_hi(b, d);
+  }
+}
+
+}  // namespace detail
+
+/// to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < cols. The two do not
+/// overlap. Real-time safe.
+template <Scalar T>
+void transpose(const T* from, index_t from_stride, index_t rows, index_t cols, T* to,
+               index_t to_stride) {
+  constexpr index_t q = detail::kQuad<T>;
+  // Squares of 32 keep both sides in the first cache when the matrix is large.
+  constexpr index_t kEdge = 32;
+  for (index_t r0 = 0; r0 < rows; r0 += kEdge) {
+    const index_t r1 = (std::min)(r0 + kEdge, rows);
+    for (index_t c0 = 0; c0 < cols; c0 += kEdge) {
+      const index_t c1 = (std::min)(c0 + kEdge, cols);
+      index_t r = r0;
+      for (; detail::kHasQuad && r + q <= r1; r += q) {
+        index_t c = c0;
+        for (; c + q <= c1; c += q) {
+          detail::Quad<T> v[q];
+          for (index_t i = 0; i < q; ++i)
+            v[i] = detail::Quad<T>::load_unaligned(from + (r + i) * from_stride + c);
+          detail::transpose_quad<T>(v);
+          for (index_t i = 0; i < q; ++i) v[i].store_unaligned(to + (c + i) * to_stride + r);
+        }
+        for (; c < c1; ++c)
+          for (index_t i = 0; i < q; ++i)
+            to[c * to_stride + r + i] = from[(r + i) * from_stride + c];
+      }
+      for (; r < r1; ++r)
+        for (index_t c = c0; c < c1; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    }
+  }
+}
+
+/// sums[i] += the sum of the `width` values from rows[i * width], for i < count. `width` is a
+/// multiple of 16 bytes. The order of additions depends on `width` alone. Real-time safe.
+template <Scalar T>
+void add_row_sums(const T* rows, index_t width, index_t count, T* sums) {
+  constexpr index_t q = detail::kQuad<T>;
+  index_t i = 0;
+  if constexpr (detail::kHasQuad) {
+    for (; i + q <= count; i += q) {
+      detail::Quad<T> v[q];
+      for (index_t k = 0; k < q; ++k) {
+        const T* const row = rows + (i + k) * width;
+        v[k] = detail::Quad<T>::load_unaligned(row);
+        for (index_t j = q; j < width; j += q) v[k] += detail::Quad<T>::load_unaligned(row + j);
+      }
+      detail::transpose_quad<T>(v);
+      auto sum = v[0];
+      for (index_t k = 1; k < q; ++k) sum += v[k];
+      (detail::Quad<T>::load_unaligned(sums + i) + sum).store_unaligned(sums + i);
+    }
+  }
+  for (; i < count; ++i) {
+    T part[q] = {};
+    for (index_t j = 0; j < width; j += q)
+      for (index_t k = 0; k < q; ++k) part[k] += rows[i * width + j + k];
+    T sum = part[0];
+    for (index_t k = 1; k < q; ++k) sum += part[k];
+    sums[i] += sum;
+  }
+}
+
+/// out[i] = sum over p < parts, in this order, of from[p * n + i]. Real-time safe.
+template <Scalar T>
+void sum_parts(const T* from, index_t parts, index_t n, T* out) {
+  if (parts == 0) std::fill_n(out, n, T{0});
+  for (index_t p = 0; p < parts; ++p) {
+    const T* const part = from + p * n;
+    if (p == 0) {
+      std::copy_n(part, n, out);
+    } else {
+      simd::transform(
+          n, out, [](const auto& a, const auto& b) { return a + b; }, static_cast<const T*>(out),
+          part);
+    }
+  }
+}
+
+}  // namespace sequin::inline SEQUIN_ABI::kernels
