@@ -15,6 +15,19 @@
 #error "Sequin needs xsimd 8.1 or newer (Debian 12: apt-get install libxsimd-dev)"
 #endif
 
+// Loops over the registers of a tile, unrolled so that the tile stays in registers, and functions
+// that have to become part of their caller for the same reason.
+#if defined(__clang__)
+#define SEQUIN_UNROLL _Pragma("clang loop unroll(full)")
+#define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
+#elif defined(__GNUC__)
+#define SEQUIN_UNROLL _Pragma("GCC unroll 32")
+#define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define SEQUIN_UNROLL
+#define SEQUIN_ALWAYS_INLINE inline
+#endif
+
 namespace sequin::inline SEQUIN_ABI::simd {
 
 /// A register full of T (float or double) of the widest set that the compiler may use.
