@@ -35,7 +35,9 @@ struct StandardScaler {
       for (std::size_t c = 0; c < columns; ++c) {
         const double d = x[r * columns + c] - s.mean[c];
         drift[c] += d;
-        s.std[c] += d * d;
+        // Rounded by itself: fused into the sum it would differ from numpy's in the last digit.
+        const volatile double square = d * d;
+        s.std[c] += square;
       }
     for (std::size_t c = 0; c < columns; ++c) {
       const double variance = (s.std[c] - drift[c] * drift[c] / n) / n;
