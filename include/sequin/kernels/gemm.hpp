@@ -150,8 +150,6 @@ void gemm_rows(const GemmProblem<T>& p, const T* a, T* c, index_t n_begin, index
   constexpr index_t block = 32;
   alignas(64) T rows[block * width];
   const index_t left = n_end - n;
-  GemmProblem<T> part = p;
-  part.accumulate = true;
   alignas(64) T sums[Rows * width];
   std::fill_n(sums, Rows * width, T{0});
   for (index_t k = 0; k < p.k; k += block) {

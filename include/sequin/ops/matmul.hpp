@@ -1,0 +1,144 @@
+/// Matrix products of tensors.
+#pragma once
+
+#include "sequin/autograd/tape.hpp"
+#include "sequin/core/parallel.hpp"
+#include "sequin/kernels/activation.hpp"
+#include "sequin/kernels/gemm.hpp"
+
+namespace sequin::inline SEQUIN_ABI {
+
+namespace detail {
+
+/// B (K x N), B(k, n) = b[k * k_stride + n * n_stride], in panels.
+template <class T>
+Tensor<T, 1> pack_b_parallel(const T* b, index_t k_stride, index_t n_stride, index_t k, index_t n) {
+  auto panels = Tensor<T, 1>::empty({kernels::packed_size<T>(k, n)});
+  T* const to = panels.data();
+  constexpr index_t columns = kernels::kPanelColumns<T>;
+  parallel_for(n, columns * 16, [&](index_t begin, index_t end) {
+    kernels::pack_b(b, k_stride, n_stride, k, n, to, begin, end);
+  });
+  return panels;
+}
+
+/// The whole product of `m` rows, cut by rows, or by columns when there are few rows. Each element
+/// is one chain over k, so that the cut does not show in the result.
+template <class T>
+void parallel_gemm(const kernels::GemmProblem<T>& p, index_t m) {
+  constexpr index_t kRows = 24;
+  constexpr index_t columns = kernels::kPanelColumns<T>;
+  // What is not worth waking a thread for is one piece.
+  const index_t work = m * p.n * p.k;
+  if (work < 131072) return kernels::gemm(p, index_t{0}, m, index_t{0}, p.n);
+  if (m >= 2 * kRows) {
+    parallel_for(m, kRows, [&](index_t begin, index_t end) {
+      kernels::gemm(p, begin, end, index_t{0}, p.n);
+    });
+  } else {
+    parallel_for(p.n, 4 * columns,
+                 [&](index_t begin, index_t end) { kernels::gemm(p, index_t{0}, m, begin, end); });
+  }
+}
+
+/// C (m x n) = A (m x k) B (k x n), A with any strides, B row-major with rows `b_row` apart, C
+/// contiguous.
+template <class T>
+void product(const T* a, index_t a_row, index_t a_k, const T* b, index_t b_row, T* c, index_t m,
+             index_t n, index_t k) {
+  kernels::GemmProblem<T> p;
+  p.a = a;
+  p.a_row = a_row;
+  p.a_k = a_k;
+  p.c = c;
+  p.c_row = n;
+  p.n = n;
+  p.k = k;
+  // Packing B costs one pass over it; with few rows it is read where it lies.
+  Tensor<T, 1> panels;
+  if (m >= 16) {
+    panels = pack_b_parallel(b, b_row, index_t{1}, k, n);
+    p.b = panels.data();
+  } else {
+    p.b = b;
+    p.b_row = b_row;
+  }
+  parallel_gemm(p, m);
+}
+
+/// Column sums of x (m x n), in row order.
+template <class T>
+Tensor<T, 1> column_sums(const T* x, index_t m, index_t n) {
+  Tensor<T, 1> sums(Shape<1>{n});
+  T* const out = sums.data();
+  parallel_for(n, index_t{256}, [&](index_t begin, index_t end) {
+    for (index_t i = 0; i < m; ++i)
+      for (index_t j = begin; j < end; ++j) out[j] += x[i * n + j];
+  });
+  return sums;
+}
+
+}  // namespace detail
+
+/// a (..., M, K) times b (..., K, N), batch by batch -> (..., M, N). The leading extents are equal.
+/// Throws ShapeError.
+template <Scalar T, std::size_t Rank>
+Tensor<T, Rank> matmul(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b) {
+  static_assert(Rank >= 2);
+  const index_t m = a.extent(Rank - 2);
+  const index_t k = a.extent(Rank - 1);
+  const index_t n = b.extent(Rank - 1);
+  Shape<Rank> expected = b.shape();
+  for (std::size_t i = 0; i + 2 < Rank; ++i) expected[i] = a.extent(i);
+  expected[Rank - 2] = k;
+  if (b.shape() != expected)
+    throw ShapeError("matmul: b is " + to_string(b.shape()) +
+                     ", expected [..., K=" + std::to_string(k) +
+                     ", N] with the leading extents of a " + to_string(a.shape()));
+  Shape<Rank> shape = a.shape();
+  shape[Rank - 1] = n;
+  auto c = Tensor<T, Rank>::empty(shape);
+  index_t batches = 1;
+  for (std::size_t i = 0; i + 2 < Rank; ++i) batches *= a.extent(i);
+  T* const out = c.data();
+  for (index_t i = 0; i < batches; ++i)
+    detail::product(a.data() + i * m * k, k, index_t{1}, b.data() + i * k * n, n, out + i * m * n,
+                    m, n, k);
+  if (Tape* tape = recording(a, b)) {
+    tape->push(
+        [a, b, m, n, k, batches, av = a.var(), bv = b.var(), cv = tape->track(c)](Gradients& g) {
+          const auto dc = g.take(cv);
+          if (!dc.defined()) return;
+          if (g.wants(av)) {
+            auto da = Tensor<T, Rank>::empty(a.shape());
+            T* const to = da.data();
+            for (index_t i = 0; i < batches; ++i) {
+              // B transposed: packed, as its columns are not adjacent.
+              const Tensor<T, 1> panels =
+                  detail::pack_b_parallel(b.data() + i * k * n, index_t{1}, n, n, k);
+              kernels::GemmProblem<T> p;
+              p.a = dc.data() + i * m * n;
+              p.a_row = n;
+              p.b = panels.data();
+              p.c = to + i * m * k;
+              p.c_row = k;
+              p.n = k;
+              p.k = n;
+              detail::parallel_gemm(p, m);
+            }
+            g.add(av, da);
+          }
+          if (g.wants(bv)) {
+            auto db = Tensor<T, Rank>::empty(b.shape());
+            T* const to = db.data();
+            for (index_t i = 0; i < batches; ++i)
+              detail::product(a.data() + i * m * k, index_t{1}, k, dc.data() + i * m * n, n,
+                              to + i * k * n, k, n, m);
+            g.add(bv, db);
+          }
+        });
+  }
+  return c;
+}
+
+}  // namespace sequin::inline SEQUIN_ABI

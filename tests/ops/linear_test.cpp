@@ -1,0 +1,132 @@
+#include "sequin/ops/linear.hpp"
+
+#include "sequin/autograd/grad_check.hpp"
+#include "sequin/core/thread_pool.hpp"
+#include "support/catch.hpp"
+
+#include <cmath>
+
+using namespace sequin;
+
+namespace {
+
+template <class T, std::size_t Rank>
+Tensor<T, Rank> wavy(const Shape<Rank>& shape, double phase) {
+  Tensor<T, Rank> t(shape);
+  for (index_t i = 0; i < t.size(); ++i)
+    t.data()[i] = static_cast<T>(std::sin(0.7 * static_cast<double>(i) + phase));
+  return t;
+}
+
+constexpr Activation kAll[] = {Activation::identity,  Activation::relu,    Activation::gelu,
+                               Activation::gelu_tanh, Activation::silu,    Activation::sigmoid,
+                               Activation::tanh,      Activation::softplus};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("linear: equals a plain loop bit by bit where fma is one rounding", "[linear]",
+                   float, double) {
+  for (const index_t rows : {1, 3, 8, 61})
+    for (const index_t in : {1, 17, 40})
+      for (const index_t out : {1, 15, 33}) {
+        const auto x = wavy<TestType, 2>({rows, in}, 0.1);
+        const auto w = wavy<TestType, 2>({out, in}, 0.2);
+        const auto b = wavy<TestType, 1>({out}, 0.3);
+        const auto y = linear(x, w, b);
+        for (index_t r = 0; r < rows; ++r)
+          for (index_t o = 0; o < out; ++o) {
+            double sum = 0;
+            for (index_t k = 0; k < in; ++k)
+              sum += static_cast<double>(x(r, k)) * static_cast<double>(w(o, k));
+            // Rounding of `in` terms of size 1.
+            const double tolerance =
+                1e-15 * static_cast<double>(in) * (sizeof(TestType) == 4 ? 5e8 : 1.0);
+            REQUIRE(std::abs(static_cast<double>(y(r, o)) - sum - static_cast<double>(b(o))) <=
+                    tolerance);
+          }
+      }
+}
+
+TEST_CASE("linear: gradients of every activation equal finite differences", "[linear]") {
+  const auto x = wavy<double, 3>({2, 3, 5}, 0.1);
+  const auto w = wavy<double, 2>({7, 5}, 0.2);
+  const auto b = wavy<double, 1>({7}, 0.3);
+  for (const Activation activation : kAll) {
+    const auto r = grad_check(
+        [=](const auto& a, const auto& c, const auto& d) { return linear(a, c, d, activation); }, x,
+        w, b);
+    INFO(r.where);
+    REQUIRE(r.ok());
+  }
+  REQUIRE(grad_check([](const auto& a, const auto& c) { return linear(a, c); }, x, w).ok());
+}
+
+TEST_CASE("linear: a convolution weight (out, in, 1) is the same map", "[linear]") {
+  const auto x = wavy<double, 3>({2, 3, 5}, 0.1);
+  const auto w = wavy<double, 3>({4, 5, 1}, 0.2);
+  REQUIRE(grad_check([](const auto& a, const auto& c) { return linear(a, c); }, x, w).ok());
+}
+
+TEST_CASE("linear: rows do not depend on each other, on packing or on threads", "[linear]") {
+  const auto x = wavy<float, 2>({101, 70}, 0.1);
+  const auto w = wavy<float, 2>({90, 70}, 0.2);
+  PackedWeight<float> packed;
+  packed.pack(w);
+  const auto y = linear(x, w);
+  const auto check = [&](const Tensor<float, 2>& other) {
+    REQUIRE(std::equal(y.span().begin(), y.span().end(), other.span().begin()));
+  };
+  check(linear(x, w, {}, Activation::identity, &packed));
+  for (const index_t threads : {2, 3}) {
+    ThreadPool pool(threads);
+    const ExecutorScope scope(&pool);
+    check(linear(x, w));
+  }
+  for (const index_t r : {0, 50, 100}) {
+    const auto alone = linear(
+        Tensor<float, 2>({1, 70}, x.span().subspan(static_cast<std::size_t>(r * 70), 70)), w);
+    for (index_t o = 0; o < 90; ++o) REQUIRE(alone(0, o) == y(r, o));
+  }
+}
+
+TEST_CASE("linear: a packed weight is not used once the weight has changed", "[linear]") {
+  auto w = wavy<float, 2>({9, 6}, 0.2);
+  PackedWeight<float> packed;
+  packed.pack(w);
+  REQUIRE(packed.fresh(w));
+  w(0, 0) = 100;
+  REQUIRE_FALSE(packed.fresh(w));
+  const auto x = wavy<float, 2>({1, 6}, 0.5);
+  REQUIRE(linear(x, w, {}, Activation::identity, &packed)(0, 0) == linear(x, w)(0, 0));
+}
+
+TEST_CASE("linear: NaN in a row stays in the row", "[linear]") {
+  auto x = wavy<float, 2>({7, 6}, 0.1);
+  x(2, 3) = NAN;
+  const auto y = linear(x, wavy<float, 2>({5, 6}, 0.2), {}, Activation::relu);
+  for (index_t r = 0; r < 7; ++r) REQUIRE(std::isnan(y(r, 1)) == (r == 2));
+}
+
+TEST_CASE("linear: wrong shapes are named", "[linear]") {
+  const auto w = wavy<float, 2>({5, 6}, 0.2);
+  REQUIRE_THROWS_WITH(linear(wavy<float, 2>({2, 7}, 0), w),
+                      "linear: x is [2, 7], expected [..., in=6] (in from weight [5, 6])");
+  REQUIRE_THROWS_WITH(linear(wavy<float, 2>({2, 6}, 0), w, wavy<float, 1>({6}, 0)),
+                      "linear: bias is [6], expected [out=5] (out from weight [5, 6])");
+}
+
+TEST_CASE("linear: no rows, no inputs and no outputs are legal", "[linear]") {
+  REQUIRE(linear(Tensor<float, 2>({0, 6}), wavy<float, 2>({5, 6}, 0)).shape() == Shape<2>{0, 5});
+  REQUIRE(linear(Tensor<float, 2>({2, 0}), Tensor<float, 2>({5, 0}))(1, 4) == 0);
+  REQUIRE(linear(Tensor<float, 2>({2, 6}), Tensor<float, 2>({0, 6})).size() == 0);
+}
+
+TEST_CASE("matmul: gradients equal finite differences, few rows and many", "[matmul]") {
+  for (const index_t rows : {1, 3, 19}) {
+    const auto r = grad_check([](const auto& a, const auto& b) { return matmul(a, b); },
+                              wavy<double, 3>({2, rows, 5}, 0.1), wavy<double, 3>({2, 5, 3}, 0.4));
+    INFO(r.where);
+    REQUIRE(r.ok());
+  }
+  REQUIRE_THROWS_AS(matmul(Tensor<float, 2>({2, 3}), Tensor<float, 2>({2, 3})), ShapeError);
+}
