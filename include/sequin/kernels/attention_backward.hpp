@@ -1,0 +1,178 @@
+/// Scaled dot-product attention, backward: the probabilities are computed again, tile by tile.
+#pragma once
+
+#include "sequin/kernels/attention_dropout.hpp"
+
+namespace sequin::inline SEQUIN_ABI::kernels {
+
+/// Gradients of attention: dq as q, dk as k, dv as v, each with a contiguous last axis.
+template <class T>
+struct AttentionGradients {
+  View<T, 4> dq, dk, dv;
+};
+
+namespace detail {
+
+inline constexpr index_t kBackwardQueries = 96;
+inline constexpr index_t kBackwardKeys = kDropoutBlock;
+
+/// What one head needs, carved from the caller's memory.
+template <class T>
+struct BackwardScratch {
+  index_t q_stride, v_stride;
+  T *q, *dout, *dq, *delta, *k_panels, *v_panels, *k_rows, *dk, *dv, *p, *ds;
+  T* end;
+
+  BackwardScratch(const AttentionProblem<T>& a, T* at) noexcept
+      : q_stride(padded_row<T>(a.width())), v_stride(padded_row<T>(a.value_width())) {
+    const auto take = [&at](index_t count) {
+      return std::exchange(at, at + round_up(count, 64 / static_cast<index_t>(sizeof(T))));
+    };
+    q = take(a.queries() * q_stride);
+    dout = take(a.queries() * v_stride);
+    dq = take(a.queries() * q_stride);
+    delta = take(a.queries());
+    k_panels = take(kBackwardKeys * a.width());
+    v_panels = take(kBackwardKeys * a.value_width());
+    k_rows = take(kBackwardKeys * q_stride);
+    dk = take(kBackwardKeys * q_stride);
+    dv = take(kBackwardKeys * v_stride);
+    p = take(kBackwardQueries * kBackwardKeys);
+    ds = take(kBackwardQueries * kBackwardKeys);
+    end = at;
+  }
+};
+
+template <class T>
+T dot(const T* a, const T* b, index_t n) {
+  constexpr index_t lanes = simd::kLanes<T>;
+  simd::Vec<T> sum(T{0});
+  index_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    sum = simd::fma<T>(simd::load<T>(a + i), simd::load<T>(b + i), sum);
+  if (i < n)
+    sum =
+        simd::fma<T>(simd::load_partial<T>(a + i, n - i), simd::load_partial<T>(b + i, n - i), sum);
+  return simd::reduce_add<T>(sum);
+}
+
+/// Scores s become dropped probabilities, products dp = dO . v become gradients of the scores:
+/// p = 2^(s - max) normaliser, ds = p (factor dp - delta), s = factor p, for j < n.
+template <class T>
+void backward_row(T* s, T* dp, index_t n, T max, T normaliser, T delta, const T* factor) {
+  using Vec = simd::Vec<T>;
+  const Vec reference(max == -std::numeric_limits<T>::infinity() ? T{0} : max);
+  const Vec scale(normaliser);
+  const Vec shift(delta);
+  for (index_t j = 0; j < n; j += simd::kLanes<T>) {
+    const Vec p = exp2_nonpositive<T>(simd::load<T>(s + j) - reference) * scale;
+    const Vec d = simd::load<T>(dp + j);
+    if (factor == nullptr) {
+      simd::store<T>(s + j, p);
+      simd::store<T>(dp + j, p * (d - shift));
+    } else {
+      const Vec f = simd::load<T>(factor + j);
+      simd::store<T>(s + j, p * f);
+      simd::store<T>(dp + j, p * (f * d - shift));
+    }
+  }
+}
+
+/// Queries [i0, i0 + rows) against the packed tile of keys [j0, j0 + keys).
+template <class T>
+void backward_tile(const AttentionProblem<T>& a, const BackwardScratch<T>& w, index_t b, index_t h,
+                   index_t i0, index_t rows, index_t j0, index_t keys, const T* max,
+                   const T* normaliser) {
+  const T* const q = w.q + i0 * w.q_stride;
+  const T* const dout = w.dout + i0 * w.v_stride;
+  const bool* const keep = a.key_mask == nullptr ? nullptr : a.key_mask + b * a.keys() + j0;
+  scores(rows, keys, a.width(), q, w.q_stride, w.k_panels, log2_scale(a), w.p, kBackwardKeys);
+  scores(rows, keys, a.value_width(), dout, w.v_stride, w.v_panels, T{1}, w.ds, kBackwardKeys);
+  const index_t n = round_up(keys, simd::kLanes<T>);
+  const index_t head = (b * a.heads() + h) * a.queries();
+  for (index_t r = 0; r < rows; ++r) {
+    const index_t i = i0 + r;
+    T* const s = w.p + r * kBackwardKeys;
+    const index_t limit = std::clamp(a.limit(i) - j0, index_t{0}, keys);
+    if (limit < n || keep != nullptr) mask_scores(s, n, limit, keep);
+    T factor[static_cast<std::size_t>(kDropoutBlock)];
+    if (a.drop_below != 0) dropout_factors(a, head + i, j0 / kDropoutBlock, factor);
+    backward_row(s, w.ds + r * kBackwardKeys, n, max[head + i], normaliser[head + i], w.delta[i],
+                 a.drop_below != 0 ? factor : nullptr);
+  }
+  const index_t width = round_up(a.width(), kPanel<T>);
+  accumulate(keys, round_up(a.value_width(), kPanel<T>), rows, w.p, index_t{1}, kBackwardKeys, dout,
+             w.v_stride, w.dv, w.v_stride);
+  accumulate(keys, width, rows, w.ds, index_t{1}, kBackwardKeys, q, w.q_stride, w.dk, w.q_stride);
+  accumulate(rows, width, keys, w.ds, kBackwardKeys, index_t{1}, w.k_rows, w.q_stride,
+             w.dq + i0 * w.q_stride, w.q_stride);
+}
+
+/// Rows of `from`, times `factor`, to strided rows.
+template <class T>
+void unpack_rows(const T* from, index_t stride, index_t rows, index_t width, T factor, T* to,
+                 index_t to_stride) {
+  const simd::Vec<T> f(factor);
+  for (index_t i = 0; i < rows; ++i)
+    simd::transform(
+        width, to + i * to_stride, [&](const auto& x) { return x * f; }, from + i * stride);
+}
+
+}  // namespace detail
+
+/// Elements of scratch, aligned to 64 bytes, that `attention_backward` needs.
+template <class T>
+index_t attention_backward_scratch(const AttentionProblem<T>& a) noexcept {
+  T* const start = nullptr;
+  return detail::BackwardScratch<T>(a, start).end - start;
+}
+
+/// Tasks [begin, end) of B * H: all gradients of that batch entry and head from those of the output
+/// `dout`, from the output and from what `attention_forward` left in `max` and `normaliser`.
+/// Real-time safe. Dao, "FlashAttention-2", arXiv 2307.08691, algorithm 2; the largest score and
+/// the sum are kept apart because their logarithm's sum would lose the latter where scores are
+/// large.
+template <class T>
+void attention_backward(const AttentionProblem<T>& a, index_t begin, index_t end,
+                        const View<const T, 4>& out, const View<const T, 4>& dout, const T* max,
+                        const T* normaliser, const AttentionGradients<T>& g, T* scratch) {
+  const detail::BackwardScratch<T> w(a, scratch);
+  const index_t queries = a.queries();
+  for (index_t task = begin; task < end; ++task) {
+    const index_t b = task / a.heads();
+    const index_t h = task % a.heads();
+    detail::pack_rows(detail::row_of(a.q, b, 0, h), a.q.stride(1), queries, a.width(), nullptr, w.q,
+                      w.q_stride);
+    detail::pack_rows(detail::row_of(dout, b, 0, h), dout.stride(1), queries, a.value_width(),
+                      nullptr, w.dout, w.v_stride);
+    for (index_t i = 0; i < queries; ++i)
+      w.delta[i] =
+          detail::dot(detail::row_of(out, b, i, h), w.dout + i * w.v_stride, a.value_width());
+    std::fill_n(w.dq, queries * w.q_stride, T{0});
+    for (index_t j0 = 0; j0 < a.keys(); j0 += detail::kBackwardKeys) {
+      const index_t keys = (std::min)(detail::kBackwardKeys, a.keys() - j0);
+      const bool* const keep = a.key_mask == nullptr ? nullptr : a.key_mask + b * a.keys() + j0;
+      const T* const k = detail::row_of(a.k, b, j0, h);
+      detail::pack_transposed(k, a.k.stride(1), keys, a.width(), keep, w.k_panels);
+      detail::pack_rows(k, a.k.stride(1), keys, a.width(), keep, w.k_rows, w.q_stride);
+      detail::pack_transposed(detail::row_of(a.v, b, j0, h), a.v.stride(1), keys, a.value_width(),
+                              keep, w.v_panels);
+      std::fill_n(w.dk, keys * w.q_stride, T{0});
+      std::fill_n(w.dv, keys * w.v_stride, T{0});
+      // The first query that may see a key of this tile.
+      const index_t first =
+          a.causal ? std::clamp(j0 - (a.keys() - queries), index_t{0}, queries) : 0;
+      for (index_t i = first; i < queries; i += detail::kBackwardQueries)
+        detail::backward_tile(a, w, b, h, i, (std::min)(detail::kBackwardQueries, queries - i), j0,
+                              keys, max, normaliser);
+      detail::unpack_rows(w.dk, w.q_stride, keys, a.width(), a.scale,
+                          detail::row_of(g.dk, b, j0, h), g.dk.stride(1));
+      detail::unpack_rows(w.dv, w.v_stride, keys, a.value_width(), T{1},
+                          detail::row_of(g.dv, b, j0, h), g.dv.stride(1));
+    }
+    detail::unpack_rows(w.dq, w.q_stride, queries, a.width(), a.scale,
+                        detail::row_of(g.dq, b, 0, h), g.dq.stride(1));
+  }
+}
+
+}  // namespace sequin::inline SEQUIN_ABI::kernels

@@ -1,0 +1,176 @@
+/// Scaled dot-product attention.
+#pragma once
+
+#include "sequin/autograd/tape.hpp"
+#include "sequin/core/parallel.hpp"
+#include "sequin/core/random.hpp"
+#include "sequin/kernels/attention_backward.hpp"
+#include "sequin/kernels/attention_step.hpp"
+#include "sequin/kernels/attention_weights.hpp"
+
+#include <cmath>
+#include <string>
+
+namespace sequin::inline SEQUIN_ABI {
+
+/// How `attention` weighs the keys.
+struct AttentionOptions {
+  double scale = 0;                ///< of the scores q k^T, > 0; 0: 1 / sqrt(P)
+  bool causal = false;             ///< query i sees keys j <= i + (Tk - Tq) only
+  double dropout = 0;              ///< probability that a weight is dropped (training)
+  Generator* generator = nullptr;  ///< draws the dropout; needed where dropout > 0
+  Tensor<bool, 2> key_mask{};      ///< (B, Tk), false removes a key; undefined: all take part
+};
+
+namespace detail {
+
+template <Scalar T>
+kernels::AttentionProblem<T> attention_problem(const char* op, const Tensor<T, 4>& q,
+                                               const Tensor<T, 4>& k,
+                                               const AttentionOptions& options) {
+  const auto fail = [op](const std::string& what) { throw ShapeError(op + (": " + what)); };
+  const Shape<4> expected{q.extent(0), k.extent(1), q.extent(2), q.extent(3)};
+  if (q.extent(3) < 1)
+    fail("q is " + to_string(q.shape()) + ", expected [B, Tq, H, P] with P >= 1");
+  if (k.shape() != expected)
+    fail("k is " + to_string(k.shape()) + ", expected [B=" + std::to_string(expected[0]) +
+         ", Tk, H=" + std::to_string(expected[2]) + ", P=" + std::to_string(expected[3]) +
+         "] (from q " + to_string(q.shape()) + ")");
+  const Tensor<bool, 2>& mask = options.key_mask;
+  if (mask.defined() && mask.shape() != Shape<2>{k.extent(0), k.extent(1)})
+    fail("key_mask is " + to_string(mask.shape()) + ", expected " +
+         to_string(Shape<2>{k.extent(0), k.extent(1)}) + " ([B, Tk] from k " +
+         to_string(k.shape()) + ")");
+  if (!(options.scale >= 0) || std::isinf(options.scale))
+    throw ConfigError(std::string(op) + ": scale is " + std::to_string(options.scale) +
+                      ", expected a positive number (0: 1 / sqrt(P))");
+  if (!(options.dropout >= 0 && options.dropout <= 1))
+    throw ConfigError(std::string(op) + ": dropout is " + std::to_string(options.dropout) +
+                      ", expected 0 to 1");
+  if (options.dropout > 0 && options.generator == nullptr)
+    throw ConfigError(std::string(op) + ": dropout is " + std::to_string(options.dropout) +
+                      " without a generator");
+  kernels::AttentionProblem<T> a;
+  a.q = q.view();
+  a.k = k.view();
+  a.scale = static_cast<T>(options.scale > 0 ? options.scale
+                                             : 1 / std::sqrt(static_cast<double>(q.extent(3))));
+  a.causal = options.causal;
+  a.key_mask = mask.data();
+  if (options.dropout > 0) {
+    a.drop_below = static_cast<std::uint32_t>(std::lround(options.dropout * 65536));
+    a.keep_factor = static_cast<T>(options.dropout < 1 ? 1 / (1 - options.dropout) : 0);
+  }
+  return a;
+}
+
+/// f(first task, last task, scratch) on as many threads as the work is worth, each with its own
+/// `scratch_size` elements.
+template <Scalar T, class F>
+void attention_parallel(index_t tasks, double operations, index_t scratch_size, F&& f) {
+  constexpr double worth_a_thread = 2e5;
+  const index_t chunks = (std::max)(
+      index_t{1},
+      (std::min)({concurrency(), tasks, static_cast<index_t>(operations / worth_a_thread)}));
+  Tensor<T, 1> scratch;
+  if (scratch_size > 0) scratch = Tensor<T, 1>::empty({chunks * scratch_size});
+  T* const memory = scratch.data();
+  parallel_for(chunks, 1, [&](index_t begin, index_t end) {
+    for (index_t c = begin; c < end; ++c)
+      f(tasks * c / chunks, tasks * (c + 1) / chunks, memory + c * scratch_size);
+  });
+}
+
+template <Scalar T>
+double attention_operations(const kernels::AttentionProblem<T>& a) noexcept {
+  return 2.0 * static_cast<double>(a.batch() * a.heads() * a.queries()) *
+         static_cast<double>(a.keys() * (a.width() + a.value_width()));
+}
+
+}  // namespace detail
+
+/// out (B, Tq, H, Pv) = dropout(softmax(scale q k^T)) v for each batch entry and head, q (B, Tq, H,
+/// P), k (B, Tk, H, P), v (B, Tk, H, Pv): what a projection (B, T, H*P) reshapes to. Never holds a
+/// Tq x Tk matrix, in backward neither. Masked scores are -inf: what a masked key or value holds,
+/// NaN included, has no influence; a query left with no key, or only with scores of -inf, gives
+/// zeros (torch: NaN). A query's result does not depend on the other queries, the batch or the
+/// number of threads. Dropout takes one `fork` of the generator. Throws ShapeError, ConfigError.
+/// Real-time safe under an arena. Vaswani et al., arXiv 1706.03762, equation 1; official
+/// `FullAttention` of thuml/iTransformer.
+template <Scalar T>
+Tensor<T, 4> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                       const AttentionOptions& options = {}) {
+  kernels::AttentionProblem<T> a = detail::attention_problem("attention", q, k, options);
+  if (v.extent(0) != k.extent(0) || v.extent(1) != k.extent(1) || v.extent(2) != k.extent(2))
+    throw ShapeError("attention: v is " + to_string(v.shape()) +
+                     ", expected [B=" + std::to_string(k.extent(0)) +
+                     ", Tk=" + std::to_string(k.extent(1)) + ", H=" + std::to_string(k.extent(2)) +
+                     ", Pv] (from k " + to_string(k.shape()) + ")");
+  a.v = v.view();
+  if (a.drop_below != 0) a.dropout_key = options.generator->fork();
+
+  auto out = Tensor<T, 4>::empty({q.extent(0), q.extent(1), q.extent(2), v.extent(3)});
+  Tape* const tape = recording(q, k, v);
+  // The largest score and one over the sum, for each query.
+  Tensor<T, 2> statistics;
+  const index_t rows = q.extent(0) * q.extent(1) * q.extent(2);
+  if (tape != nullptr) statistics = Tensor<T, 2>::empty({2, rows});
+  T* const max = statistics.data();
+  T* const normaliser = max == nullptr ? nullptr : max + rows;
+  const View<T, 4> to = out.view();
+  const double operations = detail::attention_operations(a);
+  if (q.extent(1) == 1) {
+    detail::attention_parallel<T>(rows, operations, 0, [&](index_t begin, index_t end, T*) {
+      kernels::attention_step(a, begin, end, to, max, normaliser);
+    });
+  } else {
+    detail::attention_parallel<T>(
+        kernels::attention_tasks(a), operations, kernels::attention_scratch(a),
+        [&](index_t begin, index_t end, T* scratch) {
+          kernels::attention_forward(a, begin, end, to, max, normaliser, scratch);
+        });
+  }
+
+  if (tape != nullptr) {
+    tape->push([a, q, k, v, mask = options.key_mask, statistics, rows, yv = tape->track(out), out,
+                operations](Gradients& g) {
+      const auto dy = g.take(yv);
+      if (!dy.defined()) return;
+      auto dq = Tensor<T, 4>::empty(q.shape());
+      auto dk = Tensor<T, 4>::empty(k.shape());
+      auto dv = Tensor<T, 4>::empty(v.shape());
+      const kernels::AttentionGradients<T> gradients{dq.view(), dk.view(), dv.view()};
+      detail::attention_parallel<T>(
+          a.batch() * a.heads(), 2.5 * operations, kernels::attention_backward_scratch(a),
+          [&](index_t begin, index_t end, T* scratch) {
+            kernels::attention_backward<T>(a, begin, end, out.view(), dy.view(), statistics.data(),
+                                           statistics.data() + rows, gradients, scratch);
+          });
+      g.add(q.var(), dq);
+      g.add(k.var(), dk);
+      g.add(v.var(), dv);
+    });
+  }
+  return out;
+}
+
+/// The map (B, H, Tq, Tk) of probabilities that `attention` uses, after dropout, as the official
+/// `output_attention` gives it; zeros in a row that sees no key. Not recorded. The generator does
+/// not advance: called before `attention` with the same options, it shows that call's dropout.
+/// Throws ShapeError, ConfigError.
+template <Scalar T>
+Tensor<T, 4> attention_weights(const Tensor<T, 4>& q, const Tensor<T, 4>& k,
+                               const AttentionOptions& options = {}) {
+  kernels::AttentionProblem<T> a = detail::attention_problem("attention_weights", q, k, options);
+  if (a.drop_below != 0) a.dropout_key = Generator(*options.generator).fork();
+  auto map = Tensor<T, 4>::empty({q.extent(0), q.extent(2), q.extent(1), k.extent(1)});
+  const View<T, 4> to = map.view();
+  detail::attention_parallel<T>(kernels::attention_tasks(a), detail::attention_operations(a),
+                                kernels::attention_scratch(a),
+                                [&](index_t begin, index_t end, T* scratch) {
+                                  kernels::attention_weights_forward(a, begin, end, to, scratch);
+                                });
+  return map;
+}
+
+}  // namespace sequin::inline SEQUIN_ABI
