@@ -91,8 +91,9 @@ double error_after_five_steps(const typename Optim::Options& options,
 }  // namespace
 
 TEMPLATE_TEST_CASE("optimizer: five steps of each give torch's numbers", "[train]", float, double) {
-  // Four steps of a few roundings each; where the result nearly cancels they weigh more.
-  const double tolerance = std::is_same_v<TestType, float> ? 4e-7 : 1e-15;
+  // Four steps of about ten roundings each (fused or not by the instruction set), in sums whose
+  // terms are up to ten times what remains.
+  const double tolerance = std::is_same_v<TestType, float> ? 6e-7 : 4e-15;
   CHECK(error_after_five_steps<Adam<TestType>, TestType>({.learning_rate = 0.01}, kAdam) <
         tolerance);
   CHECK(error_after_five_steps<Adam<TestType>, TestType>(

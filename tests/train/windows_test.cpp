@@ -86,7 +86,10 @@ TEST_CASE("split_rows: the official borders", "[train]") {
   const auto check = [](SplitRule rule, index_t rows, index_t s, std::vector<index_t> want) {
     const auto parts = split_rows(rule, rows, s);
     std::vector<index_t> found;
-    for (const RowRange& p : parts) found.insert(found.end(), {p.begin, p.end});
+    for (const RowRange& p : parts) {
+      found.push_back(p.begin);
+      found.push_back(p.end);
+    }
     CHECK(found == want);
   };
   check(SplitRule::kEttHour, 17420, 96, {0, 8640, 8544, 11520, 11424, 14400});
