@@ -54,7 +54,7 @@ class AttentionLayer {
                        const Tensor<T, 3>& values, const ForwardContext<T>& context = {}) const {
     const index_t heads = config_.n_heads;
     const auto split = [heads](const Tensor<T, 3>& x) {
-      return reshape<4>(x, {x.extent(0), x.extent(1), heads, x.extent(2) / heads});
+      return reshape<4>(x, Shape<4>{x.extent(0), x.extent(1), heads, x.extent(2) / heads});
     };
     const Tensor<T, 4> q = split(query_projection.forward(queries));
     const Tensor<T, 4> k = split(key_projection.forward(keys));

@@ -28,6 +28,16 @@ struct MambaMixerConfig {
   }
   index_t rank() const noexcept { return dt_rank > 0 ? dt_rank : (d_model + 15) / 16; }
 
+  /// Number of parameters of a mixer of this configuration.
+  double parameter_count() const {
+    const auto d = static_cast<double>(d_model);
+    const auto e = static_cast<double>(d_inner());
+    const auto n = static_cast<double>(d_state);
+    const auto r = static_cast<double>(rank());
+    return e * n + e + 2 * e * d + (bias ? 2 * e + d : 0) + e * static_cast<double>(d_conv) +
+           (conv_bias ? e : 0) + (r + 2 * n) * e + e * r + e + d * e;
+  }
+
   /// Reads the official constructor arguments (`ssm_cfg` of a model, the config of a block).
   /// Throws ConfigError.
   template <class Reader>
@@ -109,26 +119,27 @@ class MambaMixer {
     const auto masked = [&](const Tensor<T, 3>& x) {
       return mask.defined() ? x * mask.template reshaped<3>({x.extent(0), x.extent(1), 1}) : x;
     };
-    CausalConv1dOptions conv_options;
-    conv_options.silu = true;
+    const Tensor<T, 3> x_raw = masked(slice(xz, 2, 0, inner));
+    const CausalConv1dOptions<T> conv{conv1d_bias, true};
     const Tensor<T, 3> x =
-        masked(causal_conv1d(masked(slice(xz, 2, 0, inner)), conv1d_weight, conv1d_bias,
-                             conv_options, state == nullptr ? nullptr : &state->conv_state));
+        masked(state == nullptr ? causal_conv1d(x_raw, conv1d_weight, conv).y
+                                : causal_conv1d(x_raw, conv1d_weight, conv, &state->conv_state));
 
     const Tensor<T, 3> dbc = x_proj.forward(x);
-    SelectiveScanInputs<T> in;
-    in.u = x;
     // The bias of dt_proj enters inside the scan, before softplus.
-    in.delta = linear(slice(dbc, 2, 0, rank), dt_proj.weight, Tensor<T, 1>{}, Activation::identity,
-                      dt_proj.packed());
-    in.A = negative_exp_A_log();
-    in.B = slice(dbc, 2, rank, rank + states);
-    in.C = slice(dbc, 2, rank + states, rank + 2 * states);
-    in.D = D;
-    in.z = z;
-    in.delta_bias = dt_proj.bias;
-    in.delta_softplus = true;
-    return out_proj.forward(selective_scan(in, state == nullptr ? nullptr : &state->ssm_state).y);
+    const Tensor<T, 3> delta = linear(slice(dbc, 2, 0, rank), dt_proj.weight, Tensor<T, 1>{},
+                                      Activation::identity, dt_proj.packed());
+    const Tensor<T, 3> b = slice(dbc, 2, rank, rank + states);
+    const Tensor<T, 3> c = slice(dbc, 2, rank + states, rank + 2 * states);
+    SelectiveScanOptions<T> scan;
+    scan.D = D;
+    scan.z = z;
+    scan.delta_bias = dt_proj.bias;
+    scan.delta_softplus = true;
+    const Tensor<T, 2> a = negative_exp_A_log();
+    return out_proj.forward(state == nullptr
+                                ? selective_scan<T>(x, delta, a, b, c, scan).y
+                                : selective_scan<T>(x, delta, a, b, c, scan, &state->ssm_state));
   }
 
   /// Draws fresh parameters as the official constructor does: A_log = log(1..N), D = 1, dt between

@@ -1,16 +1,20 @@
 /// The selective scan of Mamba (version 1), forward.
 #pragma once
 
-#include "sequin/core/vmath.hpp"
 #include "sequin/kernels/selective_scan_common.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
+
+/// Blocks of channels that go through a chunk of time one after the other: a row of u then uses
+/// its page of memory for 512 bytes instead of 64.
+inline constexpr index_t kScanSpan = 8;
 
 /// Number of pieces of work in `selective_scan_forward`; they may run in any order or at the same
 /// time.
 template <Scalar T>
 index_t selective_scan_forward_items(const SelectiveScanInputs<T>& in) noexcept {
-  return in.batch() * in.groups * selective_scan_blocks<T>(in.channels(), in.groups);
+  const index_t blocks = selective_scan_blocks<T>(in.channels(), in.groups);
+  return in.batch() * in.groups * ((blocks + kScanSpan - 1) / kScanSpan);
 }
 
 namespace detail {
@@ -32,15 +36,6 @@ struct ScanForwardScratch {
   alignas(64) T b[kScanTile * kScanBlock<T>];
   alignas(64) T c[kScanTile * kScanBlock<T>];
 };
-
-/// The step sizes of a block of channels: bias, then softplus.
-template <class T>
-inline simd::Vec<T> scan_step_size(const SelectiveScanInputs<T>& in, const ScanBlock& at,
-                                   const T* delta, index_t lane) {
-  simd::Vec<T> v = load_lanes(delta, lane, at.width);
-  if (in.delta_bias != nullptr) v = v + load_lanes(in.delta_bias + at.first, lane, at.width);
-  return in.delta_softplus ? simd::softplus(v) : v;
-}
 
 /// The registers of a time step.
 template <class T>
@@ -117,6 +112,122 @@ void scan_tile(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0
     scan_tile<T, false, false>(s, steps, states, b, b_stride, c, c_stride);
 }
 
+/// Chunks of at most this many steps go through `scan_short`.
+inline constexpr index_t kScanShort = 2;
+
+/// scan_tile for a chunk too short to be worth turning A and the state around: registers run over
+/// the states of one channel, in place, and only h is turned for the sum over states. The same
+/// operations on every value, so the same bits. `states` is a multiple of a register.
+template <class T>
+void scan_short(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0, index_t steps,
+                index_t n0, index_t states, T* h, index_t h_stride, ScanForwardScratch<T>& s) {
+  using V = simd::Vec<T>;
+  constexpr index_t block = kScanBlock<T>;
+  constexpr index_t lanes = simd::kLanes<T>;
+  constexpr index_t most = kScanTile / lanes;
+  const bool constant_b = in.B_constant.data() != nullptr;
+  const bool constant_c = in.C_constant.data() != nullptr;
+  const index_t vecs = states / lanes;
+  if (constant_c)
+    load_tile(&in.C_constant(at.first, n0), in.C_constant.stride(0), at.width, states, s.c);
+  for (index_t t = 0; t < steps; ++t) {
+    for (index_t e = 0; e < at.width; ++e) {
+      const T* const a = &in.A(at.first + e, n0);
+      const T* const b =
+          constant_b ? &in.B_constant(at.first + e, n0) : &in.B(at.b, t0 + t, at.g, n0);
+      const V dt(s.dt[t * block + e]);
+      const V dtu(s.dtu[t * block + e]);
+      const auto advance = [&](index_t n, auto& decay) {
+        constexpr index_t count = std::extent_v<std::remove_reference_t<decltype(decay)>>;
+        SEQUIN_SCAN_UNROLL for (index_t i = 0; i < count; ++i) decay[i] =
+            dt * (simd::load<T>(a + n + i * lanes) * V(kLog2e<T>));
+        exp2_inplace<T>(decay);
+        SEQUIN_SCAN_UNROLL for (index_t i = 0; i < count; ++i) {
+          T* const value = h + e * h_stride + n + i * lanes;
+          simd::store<T>(value, simd::fma<T>(decay[i], simd::load<T>(value),
+                                             dtu * simd::load<T>(b + n + i * lanes)));
+        }
+      };
+      if (vecs == most) {
+        V decay[most];
+        advance(0, decay);
+      } else {
+        for (index_t n = 0; n < states; n += lanes) {
+          V decay[1];
+          advance(n, decay);
+        }
+      }
+    }
+    transpose(static_cast<const T*>(h), h_stride, at.width, states, s.h, block);
+    const T* const c = constant_c ? nullptr : &in.C(at.b, t0 + t, at.g, n0);
+    for (index_t lane = 0; lane < block; lane += lanes) {
+      V y = V::load_aligned(s.y + t * block + lane);
+      for (index_t n = 0; n < states; ++n)
+        y = simd::fma<T>(V::load_aligned(s.h + n * block + lane),
+                         constant_c ? V::load_aligned(s.c + n * block + lane) : V(c[n]), y);
+      y.store_aligned(s.y + t * block + lane);
+    }
+  }
+}
+
+/// The skip and the gate.
+template <class T>
+void scan_finish(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0, index_t steps,
+                 ScanForwardScratch<T>& s, const View<T, 3>& y) {
+  using V = simd::Vec<T>;
+  constexpr index_t block = kScanBlock<T>;
+  const bool gated = in.z.data() != nullptr;
+  T* const gate = s.dt;  // no longer needed
+  if (gated) load_gates(in, at, t0, steps, gate);
+  for (index_t lane = 0; lane < block && lane < at.width; lane += simd::kLanes<T>) {
+    const V skip = in.D == nullptr ? V(T{0}) : load_lanes(in.D + at.first, lane, at.width);
+    for (index_t t = 0; t < steps; ++t) {
+      V out = V::load_aligned(s.y + t * block + lane);
+      if (in.D != nullptr)
+        out = simd::fma<T>(skip, load_lanes(&in.u(at.b, t0 + t, at.first), lane, at.width), out);
+      if (gated) out = out * V::load_aligned(gate + t * block + lane);
+      store_lanes(&y(at.b, t0 + t, at.first), lane, at.width, out);
+    }
+  }
+}
+
+/// One block through one chunk, the state in the caller's memory before and after.
+template <class T>
+void scan_chunk(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t chunk,
+                const View<T, 3>& state, const View<T, 3>& y, T* checkpoints,
+                ScanForwardScratch<T>& s) {
+  using V = simd::Vec<T>;
+  constexpr index_t block = kScanBlock<T>;
+  constexpr index_t lanes = simd::kLanes<T>;
+  const index_t states = in.states();
+  const index_t chunks = selective_scan_chunks(in.length());
+  const index_t t0 = chunk * kScanChunk;
+  const index_t steps = (std::min)(kScanChunk, in.length() - t0);
+  T* const h = &state(at.b, at.first, 0);
+  if (checkpoints != nullptr)
+    std::copy_n(h, at.width * states,
+                checkpoints + ((at.b * chunks + chunk) * in.channels() + at.first) * states);
+  load_step_sizes(in, at, t0, steps, s.dt);
+  load_rows(in.u, at, t0, steps, s.dtu);
+  for (index_t i = 0; i < steps * block; i += lanes)
+    (V::load_aligned(s.dtu + i) * V::load_aligned(s.dt + i)).store_aligned(s.dtu + i);
+  std::fill_n(s.y, steps * block, T{0});
+  for (index_t n0 = 0; n0 < states; n0 += kScanTile) {
+    const index_t tile = (std::min)(kScanTile, states - n0);
+    if (steps <= kScanShort && tile % lanes == 0) {
+      scan_short(in, at, t0, steps, n0, tile, h + n0, states, s);
+      continue;
+    }
+    load_tile(&in.A(at.first, n0), in.A.stride(0), at.width, tile, s.decay);
+    for (index_t i = 0; i < tile * block; i += lanes)
+      (V::load_aligned(s.decay + i) * V(kLog2e<T>)).store_aligned(s.decay + i);
+    load_tile(static_cast<const T*>(h + n0), states, at.width, tile, s.h);
+    scan_tile(in, at, t0, steps, n0, tile, s);
+    store_tile(static_cast<const T*>(s.h), at.width, tile, h + n0, states);
+  }
+  scan_finish(in, at, t0, steps, s, y);
+}
+
 }  // namespace detail
 
 /// The paper's recurrence with everything that surrounds it, in one pass (arXiv 2312.00752, eq. 2
@@ -135,58 +246,20 @@ void scan_tile(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0
 template <Scalar T>
 void selective_scan_forward(const SelectiveScanInputs<T>& in, View<T, 3> state, View<T, 3> y,
                             T* checkpoints, index_t begin, index_t end) {
-  using V = simd::Vec<T>;
-  constexpr index_t block = kScanBlock<T>;
-  constexpr index_t lanes = simd::kLanes<T>;
   const index_t blocks = selective_scan_blocks<T>(in.channels(), in.groups);
-  const index_t length = in.length();
-  const index_t states = in.states();
-  const index_t chunks = selective_scan_chunks(length);
+  const index_t spans = (blocks + kScanSpan - 1) / kScanSpan;
+  const index_t chunks = selective_scan_chunks(in.length());
   detail::ScanForwardScratch<T> s;
+  // Lanes without a channel are computed too; they start from something.
+  std::fill_n(s.h, detail::kScanTile * kScanBlock<T>, T{0});
   for (index_t item = begin; item < end; ++item) {
-    const index_t outer = item / blocks;
-    const auto at = detail::ScanBlock::at(in, outer / in.groups, outer % in.groups, item % blocks);
-    T* const h = &state(at.b, at.first, 0);
-    for (index_t chunk = 0; chunk < chunks; ++chunk) {
-      const index_t t0 = chunk * kScanChunk;
-      const index_t steps = (std::min)(kScanChunk, length - t0);
-      if (checkpoints != nullptr)
-        std::copy_n(h, at.width * states,
-                    checkpoints + ((at.b * chunks + chunk) * in.channels() + at.first) * states);
-      for (index_t t = 0; t < steps; ++t) {
-        const T* const delta = &in.delta(at.b, t0 + t, at.first);
-        const T* const u = &in.u(at.b, t0 + t, at.first);
-        for (index_t lane = 0; lane < block; lane += lanes) {
-          const V dt = detail::scan_step_size(in, at, delta, lane);
-          dt.store_aligned(s.dt + t * block + lane);
-          (dt * detail::load_lanes(u, lane, at.width)).store_aligned(s.dtu + t * block + lane);
-          V(T{0}).store_aligned(s.y + t * block + lane);
-        }
-      }
-      for (index_t n0 = 0; n0 < states; n0 += detail::kScanTile) {
-        const index_t tile = (std::min)(detail::kScanTile, states - n0);
-        detail::load_tile(&in.A(at.first, n0), in.A.stride(0), at.width, tile, s.decay);
-        for (index_t i = 0; i < tile * block; i += lanes)
-          (V::load_aligned(s.decay + i) * V(detail::kLog2e<T>)).store_aligned(s.decay + i);
-        detail::load_tile(h + n0, states, at.width, tile, s.h);
-        detail::scan_tile(in, at, t0, steps, n0, tile, s);
-        detail::store_tile(s.h, at.width, tile, h + n0, states);
-      }
-      for (index_t t = 0; t < steps; ++t) {
-        for (index_t lane = 0; lane < block; lane += lanes) {
-          V out = V::load_aligned(s.y + t * block + lane);
-          if (in.D != nullptr)
-            out = simd::fma<T>(detail::load_lanes(in.D + at.first, lane, at.width),
-                               detail::load_lanes(&in.u(at.b, t0 + t, at.first), lane, at.width),
-                               out);
-          if (in.z.data() != nullptr) {
-            const V z = detail::load_lanes(&in.z(at.b, t0 + t, at.first), lane, at.width);
-            out = out * (z * simd::sigmoid(z));
-          }
-          detail::store_lanes(&y(at.b, t0 + t, at.first), lane, at.width, out);
-        }
-      }
-    }
+    const index_t outer = item / spans;
+    const index_t first = item % spans * kScanSpan;
+    const index_t last = (std::min)(first + kScanSpan, blocks);
+    for (index_t chunk = 0; chunk < chunks; ++chunk)
+      for (index_t k = first; k < last; ++k)
+        detail::scan_chunk(in, detail::ScanBlock::at(in, outer / in.groups, outer % in.groups, k),
+                           chunk, state, y, checkpoints, s);
   }
 }
 

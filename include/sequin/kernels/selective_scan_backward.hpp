@@ -191,21 +191,15 @@ void scan_backward_prepare(const SelectiveScanInputs<T>& in, const SelectiveScan
                            ScanBackwardScratch<T>& s) {
   using V = simd::Vec<T>;
   constexpr index_t block = kScanBlock<T>;
-  for (index_t t = 0; t < steps; ++t) {
-    const T* const delta = &in.delta(at.b, t0 + t, at.first);
-    const T* const u = &in.u(at.b, t0 + t, at.first);
-    for (index_t lane = 0; lane < block; lane += simd::kLanes<T>) {
-      const index_t i = t * block + lane;
-      const V dt = scan_step_size(in, at, delta, lane);
-      dt.store_aligned(s.dt + i);
-      (dt * load_lanes(u, lane, at.width)).store_aligned(s.dtu + i);
-      V dy = load_lanes(&g.dy(at.b, t0 + t, at.first), lane, at.width);
-      if (in.z.data() != nullptr) {
-        const V z = load_lanes(&in.z(at.b, t0 + t, at.first), lane, at.width);
-        dy = dy * (z * simd::sigmoid(z));
-      }
-      dy.store_aligned(s.dy + i);
-    }
+  load_step_sizes(in, at, t0, steps, s.dt);
+  load_rows(in.u, at, t0, steps, s.dtu);
+  load_rows(g.dy, at, t0, steps, s.dy);
+  for (index_t i = 0; i < steps * block; i += simd::kLanes<T>)
+    (V::load_aligned(s.dtu + i) * V::load_aligned(s.dt + i)).store_aligned(s.dtu + i);
+  if (in.z.data() != nullptr) {
+    load_gates(in, at, t0, steps, s.y);
+    for (index_t i = 0; i < steps * block; i += simd::kLanes<T>)
+      (V::load_aligned(s.dy + i) * V::load_aligned(s.y + i)).store_aligned(s.dy + i);
   }
   std::fill_n(s.y, steps * block, T{0});
   std::fill_n(s.dh_b, steps * block, T{0});
@@ -262,50 +256,49 @@ void scan_backward_finish(const SelectiveScanInputs<T>& in, const SelectiveScanG
 }
 
 template <class T, bool ConstantB, bool ConstantC>
-void scan_backward_block(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& g,
-                         const ScanBlock& at, index_t part, ScanBackwardScratch<T>& s) {
+void scan_backward_chunk(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& g,
+                         const ScanBlock& at, index_t part, index_t chunk,
+                         ScanBackwardScratch<T>& s) {
   constexpr index_t block = kScanBlock<T>;
   const index_t length = in.length();
   const index_t states = in.states();
   const index_t chunks = selective_scan_chunks(length);
   const index_t channel = at.b * in.channels() + at.first;
-  for (index_t chunk = chunks; chunk-- > 0;) {
-    const index_t t0 = chunk * kScanChunk;
-    const index_t steps = (std::min)(kScanChunk, length - t0);
-    const T* const before =
-        g.checkpoints + ((at.b * chunks + chunk) * in.channels() + at.first) * states;
-    scan_backward_prepare(in, g, at, t0, steps, s);
-    for (index_t n0 = 0; n0 < states; n0 += kScanBackTile) {
-      const index_t tile = (std::min)(kScanBackTile, states - n0);
-      const index_t sums = (((part * in.batch() + at.b) * length + t0) * in.groups + at.g) * states;
-      ScanTimeSums<T> b, c;
-      load_tile(&in.A(at.first, n0), in.A.stride(0), at.width, tile, s.a);
-      load_tile(before + n0, states, at.width, tile, s.h);
-      if constexpr (ConstantB) {
-        load_tile(&in.B_constant(at.first, n0), in.B_constant.stride(0), at.width, tile, s.b);
-        std::fill_n(s.db, tile * block, T{0});
-      } else {
-        b = {&in.B(at.b, t0, at.g, n0), in.B.stride(1), g.dB + sums + n0, in.groups * states};
-      }
-      if constexpr (ConstantC) {
-        load_tile(&in.C_constant(at.first, n0), in.C_constant.stride(0), at.width, tile, s.c);
-        std::fill_n(s.dc, tile * block, T{0});
-      } else {
-        c = {&in.C(at.b, t0, at.g, n0), in.C.stride(1), g.dC + sums + n0, in.groups * states};
-      }
-      std::fill_n(s.da, tile * block, T{0});
-      scan_replay_tile<T, ConstantB, ConstantC>(s, steps, tile, b, c);
-      T* const dstate = g.dstate + channel * states + n0;
-      load_tile(static_cast<const T*>(dstate), states, at.width, tile, s.dh);
-      scan_backward_tile<T, ConstantB, ConstantC>(s, steps, tile, b, c);
-      store_tile(static_cast<const T*>(s.dh), at.width, tile, dstate, states);
-      const index_t own = channel * states + n0;
-      add_tile(s.da, at.width, tile, g.dA + own, states, s.old);
-      if constexpr (ConstantB) add_tile(s.db, at.width, tile, g.dB + own, states, s.old);
-      if constexpr (ConstantC) add_tile(s.dc, at.width, tile, g.dC + own, states, s.old);
+  const index_t t0 = chunk * kScanChunk;
+  const index_t steps = (std::min)(kScanChunk, length - t0);
+  const T* const before =
+      g.checkpoints + ((at.b * chunks + chunk) * in.channels() + at.first) * states;
+  scan_backward_prepare(in, g, at, t0, steps, s);
+  for (index_t n0 = 0; n0 < states; n0 += kScanBackTile) {
+    const index_t tile = (std::min)(kScanBackTile, states - n0);
+    const index_t sums = (((part * in.batch() + at.b) * length + t0) * in.groups + at.g) * states;
+    ScanTimeSums<T> b, c;
+    load_tile(&in.A(at.first, n0), in.A.stride(0), at.width, tile, s.a);
+    load_tile(before + n0, states, at.width, tile, s.h);
+    if constexpr (ConstantB) {
+      load_tile(&in.B_constant(at.first, n0), in.B_constant.stride(0), at.width, tile, s.b);
+      std::fill_n(s.db, tile * block, T{0});
+    } else {
+      b = {&in.B(at.b, t0, at.g, n0), in.B.stride(1), g.dB + sums + n0, in.groups * states};
     }
-    scan_backward_finish(in, g, at, t0, steps, s);
+    if constexpr (ConstantC) {
+      load_tile(&in.C_constant(at.first, n0), in.C_constant.stride(0), at.width, tile, s.c);
+      std::fill_n(s.dc, tile * block, T{0});
+    } else {
+      c = {&in.C(at.b, t0, at.g, n0), in.C.stride(1), g.dC + sums + n0, in.groups * states};
+    }
+    std::fill_n(s.da, tile * block, T{0});
+    scan_replay_tile<T, ConstantB, ConstantC>(s, steps, tile, b, c);
+    T* const dstate = g.dstate + channel * states + n0;
+    load_tile(static_cast<const T*>(dstate), states, at.width, tile, s.dh);
+    scan_backward_tile<T, ConstantB, ConstantC>(s, steps, tile, b, c);
+    store_tile(static_cast<const T*>(s.dh), at.width, tile, dstate, states);
+    const index_t own = channel * states + n0;
+    add_tile(s.da, at.width, tile, g.dA + own, states, s.old);
+    if constexpr (ConstantB) add_tile(s.db, at.width, tile, g.dB + own, states, s.old);
+    if constexpr (ConstantC) add_tile(s.dc, at.width, tile, g.dC + own, states, s.old);
   }
+  scan_backward_finish(in, g, at, t0, steps, s);
 }
 
 }  // namespace detail
@@ -332,16 +325,19 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
     const index_t part = item % parts;
     const index_t outer = item / parts;
     const index_t last = (part + 1) * blocks / parts;
-    for (index_t block = part * blocks / parts; block < last; ++block) {
-      const auto at = detail::ScanBlock::at(in, outer / in.groups, outer % in.groups, block);
-      if (constant_b && constant_c)
-        detail::scan_backward_block<T, true, true>(in, g, at, part, s);
-      else if (constant_b)
-        detail::scan_backward_block<T, true, false>(in, g, at, part, s);
-      else if (constant_c)
-        detail::scan_backward_block<T, false, true>(in, g, at, part, s);
-      else
-        detail::scan_backward_block<T, false, false>(in, g, at, part, s);
+    // All channels of a chunk before the next chunk, as forward.
+    for (index_t chunk = selective_scan_chunks(in.length()); chunk-- > 0;) {
+      for (index_t block = part * blocks / parts; block < last; ++block) {
+        const auto at = detail::ScanBlock::at(in, outer / in.groups, outer % in.groups, block);
+        if (constant_b && constant_c)
+          detail::scan_backward_chunk<T, true, true>(in, g, at, part, chunk, s);
+        else if (constant_b)
+          detail::scan_backward_chunk<T, true, false>(in, g, at, part, chunk, s);
+        else if (constant_c)
+          detail::scan_backward_chunk<T, false, true>(in, g, at, part, chunk, s);
+        else
+          detail::scan_backward_chunk<T, false, false>(in, g, at, part, chunk, s);
+      }
     }
   }
 }

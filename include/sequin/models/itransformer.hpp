@@ -34,6 +34,19 @@ struct ITransformerConfig {
   index_t enc_in = 7;     ///< classification only
   index_t num_class = 0;  ///< classification only
 
+  /// Number of parameters that a model of this configuration has, without making one.
+  double parameter_count() const {
+    const auto d = static_cast<double>(d_model);
+    const auto f = static_cast<double>(d_ff);
+    const auto inner = static_cast<double>(d_model / n_heads * n_heads);
+    const double layer = 3 * (d * inner + inner) + inner * d + d + 2 * d * f + f + d + 4 * d;
+    const bool classifies = task == Task::classification;
+    const double head_in = classifies ? d * static_cast<double>(enc_in) : d;
+    const auto head_out = static_cast<double>(classifies ? num_class : pred_len);
+    return static_cast<double>(seq_len) * d + d + static_cast<double>(e_layers) * layer + 2 * d +
+           head_in * head_out + head_out;
+  }
+
   /// Reads the official keys; `tslib` when "model" says itransformer_tslib or a "task_name" is
   /// there. Throws ConfigError naming key, expected and found.
   template <class Reader>
@@ -105,9 +118,9 @@ class ITransformer {
     check_input(x_enc);
     if (!config_.use_norm) return project(x_enc, x_mark_enc, context);
     // The mean is a constant to the gradient, as in the official code; the deviation is not.
-    const Tensor<T, 3> mean_of_x = mean(x_enc, 1, true).detach();
+    const Tensor<T, 3> mean_of_x = mean(x_enc, 1, keep_axis).detach();
     const Tensor<T, 3> centred = x_enc - mean_of_x;
-    const Tensor<T, 3> deviation = sqrt(add_scalar(mean(square(centred), 1, true), T(1e-5)));
+    const Tensor<T, 3> deviation = sqrt(add_scalar(mean(square(centred), 1, keep_axis), T(1e-5)));
     return project(centred / deviation, x_mark_enc, context) * deviation + mean_of_x;
   }
 

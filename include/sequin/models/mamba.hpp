@@ -34,6 +34,17 @@ struct MambaConfig {
     return c;
   }
 
+  /// Number of parameters that a model of this configuration has, without making one.
+  double parameter_count() const {
+    const auto d = static_cast<double>(d_model);
+    const double table = static_cast<double>(vocab_size) * d;
+    const double norm = rms_norm ? d : 2 * d;
+    const auto hidden = static_cast<double>((d_intermediate + 127) / 128 * 128);
+    const double layer =
+        norm + mixer().parameter_count() + (d_intermediate > 0 ? norm + 3 * hidden * d : 0);
+    return table + static_cast<double>(n_layer) * layer + norm + (tie_embeddings ? 0 : table);
+  }
+
   /// Reads either set of keys; the transformers keys decide where both are there (published "-hf"
   /// files carry both). Throws ConfigError naming key, expected and found.
   template <class Reader>

@@ -1,0 +1,137 @@
+/// Models from folders of official files, and back.
+#pragma once
+
+#include "sequin/core/parameter.hpp"
+#include "sequin/io/config.hpp"
+#include "sequin/io/safetensors.hpp"
+#include "sequin/io/weights.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+namespace detail {
+
+/// "missing: a, b; surplus: c": at most a dozen names of each kind, then how many more.
+inline void append_names(std::string& text, const char* kind,
+                         const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  if (!text.empty()) text += "; ";
+  text += kind;
+  text += ": ";
+  constexpr std::size_t kShown = 12;
+  for (std::size_t i = 0; i < (std::min)(names.size(), kShown); ++i) {
+    if (i != 0) text += ", ";
+    text += names[i];
+  }
+  if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
+}
+
+inline bool is_float(DType dtype) noexcept {
+  return dtype == DType::F64 || dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16;
+}
+
+}  // namespace detail
+
+/// Fills the parameters and buffers of `block` from `source`, by name. Every parameter must be
+/// there in its official shape (or under an alias), in any floating type; nothing else may be there
+/// but aliases and names that the block declares unused. All that is wrong is reported in one
+/// LoadError and the block is then unchanged. An alias beside its parameter must hold the same
+/// bytes.
+template <class Block>
+void load_weights(Block& block, const WeightsSource& source) {
+  using T = typename Block::value_type;
+  auto list = parameters(block);
+  std::vector<std::string> missing, surplus, misfit;
+  std::map<std::string, bool, std::less<>> known;
+  for (const auto& name : list.unused) known.emplace(name, true);
+  for (const auto& [name, parameter] : list.aliases) known.emplace(name, true);
+
+  std::vector<const TensorEntry*> found;
+  for (const auto& p : list.items) {
+    known.emplace(p.name, true);
+    const TensorEntry* entry = source.find(p.name);
+    std::string called = p.name;
+    for (const auto& [alias, parameter] : list.aliases) {
+      if (parameter != p.name) continue;
+      const TensorEntry* const other = source.find(alias);
+      if (other == nullptr) continue;
+      if (entry == nullptr) {
+        entry = other;
+        called = alias;
+      } else if (entry->dtype != other->dtype || !std::ranges::equal(entry->bytes, other->bytes)) {
+        misfit.push_back("'" + alias + "' expected the values of '" + called + "', found others");
+      }
+    }
+    found.push_back(entry);
+    if (entry == nullptr) {
+      missing.push_back("'" + p.name + "' " + to_string(p.shape));
+      continue;
+    }
+    const bool same_shape = std::equal(entry->shape.begin(), entry->shape.end(), p.shape.begin(),
+                                       p.shape.end(), [](auto a, auto b) { return a == b; });
+    if (!same_shape) {
+      const std::vector<index_t> shape(entry->shape.begin(), entry->shape.end());
+      misfit.push_back("'" + called + "' expected " + to_string(p.shape) + ", found " +
+                       to_string(shape));
+    } else if (!detail::is_float(entry->dtype)) {
+      misfit.push_back("'" + called + "' expected a floating type, found " +
+                       std::string(dtype_name(entry->dtype)));
+    }
+  }
+  for (const TensorEntry& entry : source.tensors())
+    if (!known.contains(entry.name)) surplus.push_back("'" + detail::printable(entry.name) + "'");
+  if (!missing.empty() || !surplus.empty() || !misfit.empty()) {
+    std::string what;
+    detail::append_names(what, "missing", missing);
+    detail::append_names(what, "misfit", misfit);
+    detail::append_names(what, "surplus", surplus);
+    throw LoadError(source.label() + ": the tensors are not those of the model: " + what);
+  }
+  for (std::size_t i = 0; i < found.size(); ++i)
+    convert_elements<T>(found[i]->dtype, found[i]->bytes, list.items[i].values.span());
+}
+
+/// Writes the parameters and buffers of `block` under their official names and shapes, atomically.
+/// Throws LoadError when the file cannot be written; an older one then stays as it was.
+template <class Block>
+void save_weights(Block& block, const std::filesystem::path& path) {
+  using T = typename Block::value_type;
+  std::vector<TensorEntry> entries;
+  const auto list = parameters(block);
+  for (const auto& p : list.items) {
+    TensorEntry entry;
+    entry.name = p.name;
+    entry.dtype = dtype_of<T>;
+    entry.shape.assign(p.shape.begin(), p.shape.end());
+    entry.bytes = std::as_bytes(p.values.span());
+    entries.push_back(std::move(entry));
+  }
+  save_safetensors(path, entries, {{"format", "pt"}});
+}
+
+/// Reads `dir`/config.json and the weights beside it (weights.safetensors, model.safetensors or a
+/// sharded model.safetensors.index.json) into a new, prepared model. Throws ConfigError, LoadError.
+///
+///     auto model = load_model<Mamba<float>>("mamba-130m-hf");
+template <class Model>
+Model load_model(const std::filesystem::path& dir) {
+  const auto config = Model::Config::read(Config::load(dir / "config.json"));
+  const WeightsSource source = open_weights(dir);
+  // Sizes in a config are only believed as far as the file can fill them.
+  const double needed = config.parameter_count();
+  const double present = static_cast<double>(source.element_count());
+  if (needed > 4 * present + 1e6)
+    throw LoadError(source.label() + ": config.json asks for " + std::to_string(needed) +
+                    " parameters, the file has " + std::to_string(present));
+  Model model(config);
+  load_weights(model, source);
+  prepare(model);
+  return model;
+}
+
+}  // namespace sequin::inline SEQUIN_ABI

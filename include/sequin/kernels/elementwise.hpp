@@ -1,0 +1,115 @@
+/// Elementwise arithmetic of two arrays that broadcast against each other.
+#pragma once
+
+#include "sequin/core/shape.hpp"
+#include "sequin/core/simd.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace sequin::inline SEQUIN_ABI::kernels {
+
+/// At most this many axes remain after neighbours that broadcast alike were joined.
+inline constexpr std::size_t kMaxAxes = 8;
+
+/// Two operands on a common index space; a stride of 0 repeats. The last axis is last.
+struct BroadcastPlan {
+  std::size_t rank = 0;
+  std::array<index_t, kMaxAxes> extent{}, a_stride{}, b_stride{};
+
+  /// Adds an axis inside the ones there are, joined with the last where memory allows.
+  void add_axis(index_t n, index_t a, index_t b) noexcept {
+    if (n == 1) return;
+    if (rank > 0) {
+      const std::size_t last = rank - 1;
+      if (a_stride[last] == a * n && b_stride[last] == b * n) {
+        extent[last] *= n;
+        a_stride[last] = a;
+        b_stride[last] = b;
+        return;
+      }
+    }
+    extent[rank] = n;
+    a_stride[rank] = a;
+    b_stride[rank] = b;
+    ++rank;
+  }
+
+  /// Indices of all axes but the last.
+  index_t rows() const noexcept {
+    index_t n = 1;
+    for (std::size_t i = 0; i + 1 < rank; ++i) n *= extent[i];
+    return n;
+  }
+  index_t columns() const noexcept { return rank == 0 ? 1 : extent[rank - 1]; }
+
+  /// Where row `r` of each operand begins.
+  void row_offsets(index_t r, index_t& a, index_t& b) const noexcept {
+    a = b = 0;
+    for (std::size_t i = rank == 0 ? 0 : rank - 1; i-- > 0;) {
+      const index_t at = r % extent[i];
+      r /= extent[i];
+      a += at * a_stride[i];
+      b += at * b_stride[i];
+    }
+  }
+};
+
+/// out[r, j] = f(a, b) for rows [begin, end) of the plan; out is contiguous. `f` takes registers.
+/// Real-time safe.
+template <class T, class F>
+void broadcast_rows(const BroadcastPlan& plan, const T* a, const T* b, T* out, index_t begin,
+                    index_t end, F f) {
+  using V = simd::Vec<T>;
+  const index_t n = plan.columns();
+  const index_t sa = plan.rank == 0 ? 1 : plan.a_stride[plan.rank - 1];
+  const index_t sb = plan.rank == 0 ? 1 : plan.b_stride[plan.rank - 1];
+  for (index_t r = begin; r < end; ++r) {
+    index_t at_a, at_b;
+    plan.row_offsets(r, at_a, at_b);
+    const T* const pa = a + at_a;
+    const T* const pb = b + at_b;
+    T* const po = out + r * n;
+    if (sa == 1 && sb == 1) {
+      simd::transform<T>(n, po, f, pa, pb);
+    } else if (sa == 1) {
+      const V vb(*pb);
+      simd::transform<T>(
+          n, po, [&](const V& v) { return f(v, vb); }, pa);
+    } else if (sb == 1) {
+      const V va(*pa);
+      simd::transform<T>(
+          n, po, [&](const V& v) { return f(va, v); }, pb);
+    } else {
+      // Both repeat along the last axis.
+      const V v = f(V(*pa), V(*pb));
+      T one[static_cast<std::size_t>(simd::kLanes<T>)];
+      simd::store<T>(one, v);
+      std::fill_n(po, n, one[0]);
+    }
+  }
+}
+
+/// sum[...] += x over the axes that b repeats: plan's `a` is x, contiguous, `b` the sum. In the
+/// order of x. Real-time safe.
+template <class T>
+void reduce_broadcast(const BroadcastPlan& plan, const T* x, T* sum) {
+  const index_t n = plan.columns();
+  const index_t stride = plan.rank == 0 ? 1 : plan.b_stride[plan.rank - 1];
+  for (index_t r = 0; r < plan.rows(); ++r) {
+    index_t at_x, at_sum;
+    plan.row_offsets(r, at_x, at_sum);
+    const T* const px = x + at_x;
+    T* const ps = sum + at_sum;
+    if (stride == 0) {
+      // A row's own sum in double: rows may be long.
+      double total = 0;
+      for (index_t j = 0; j < n; ++j) total += static_cast<double>(px[j]);
+      *ps += static_cast<T>(total);
+    } else {
+      for (index_t j = 0; j < n; ++j) ps[j] += px[j];
+    }
+  }
+}
+
+}  // namespace sequin::inline SEQUIN_ABI::kernels

@@ -1,0 +1,92 @@
+/// Softmax and its logarithm over rows, forward and backward.
+#pragma once
+
+#include "sequin/core/vmath.hpp"
+#include "sequin/kernels/row_sum.hpp"
+
+#include <cmath>
+#include <limits>
+
+namespace sequin::inline SEQUIN_ABI::kernels {
+
+namespace detail {
+
+/// The largest of n values, NaN if there is one, -inf when there is none.
+template <class T>
+T row_max(const T* x, index_t n) {
+  T best = -std::numeric_limits<T>::infinity();
+  bool nan = false;
+  for (index_t i = 0; i < n; ++i) {
+    best = x[i] > best ? x[i] : best;
+    nan = nan || x[i] != x[i];
+  }
+  return nan ? std::numeric_limits<T>::quiet_NaN() : best;
+}
+
+/// The sum of n values; lanes are added in a fixed order.
+template <class T>
+T row_total(const T* x, index_t n) {
+  return sum_of<T>(
+      n, [](const simd::Vec<T>& v) { return v; }, x);
+}
+
+}  // namespace detail
+
+/// Rows of n values; y may be x. A row of -inf alone gives zeros. Real-time safe.
+template <class T>
+void softmax_forward(const T* x, index_t rows, index_t n, T* y) {
+  using V = simd::Vec<T>;
+  for (index_t r = 0; r < rows; ++r, x += n, y += n) {
+    const T top = detail::row_max(x, n);
+    const bool empty = top == -std::numeric_limits<T>::infinity();
+    const V shift(empty ? T{0} : top);
+    simd::transform<T>(
+        n, y, [&](const V& v) { return simd::exp_nonpositive<T>(v - shift); }, x);
+    const T total = detail::row_total(y, n);
+    const V factor(empty ? T{0} : T{1} / total);
+    simd::transform<T>(
+        n, y, [&](const V& v) { return v * factor; }, y);
+  }
+}
+
+/// dx = y (dy - sum(y dy)).
+template <class T>
+void softmax_backward(const T* y, const T* dy, index_t rows, index_t n, T* dx) {
+  using V = simd::Vec<T>;
+  for (index_t r = 0; r < rows; ++r, y += n, dy += n, dx += n) {
+    const V s(detail::sum_of<T>(
+        n, [](const V& a, const V& b) { return a * b; }, y, dy));
+    simd::transform<T>(
+        n, dx, [&](const V& a, const V& b) { return a * (b - s); }, y, dy);
+  }
+}
+
+/// y = x - max - log(sum(e^(x - max))). A row of -inf alone stays so. Real-time safe.
+template <class T>
+void log_softmax_forward(const T* x, index_t rows, index_t n, T* y) {
+  using V = simd::Vec<T>;
+  for (index_t r = 0; r < rows; ++r, x += n, y += n) {
+    const T top = detail::row_max(x, n);
+    const bool empty = top == -std::numeric_limits<T>::infinity();
+    const V shift(empty ? T{0} : top);
+    simd::transform<T>(
+        n, y, [&](const V& v) { return simd::exp_nonpositive<T>(v - shift); }, x);
+    const T total = detail::row_total(y, n);
+    const V log_total(empty ? T{0} : std::log(total));
+    simd::transform<T>(
+        n, y, [&](const V& v) { return v - shift - log_total; }, x);
+  }
+}
+
+/// dx = dy - e^y sum(dy).
+template <class T>
+void log_softmax_backward(const T* y, const T* dy, index_t rows, index_t n, T* dx) {
+  using V = simd::Vec<T>;
+  for (index_t r = 0; r < rows; ++r, y += n, dy += n, dx += n) {
+    const V s(detail::row_total(dy, n));
+    simd::transform<T>(
+        n, dx, [&](const V& a, const V& b) { return b - simd::exp_nonpositive<T>(a) * s; }, y, dy);
+  }
+}
+
+}  // namespace sequin::inline SEQUIN_ABI::kernels
