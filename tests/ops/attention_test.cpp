@@ -3,6 +3,7 @@
 #include "sequin/autograd/grad_check.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "support/catch.hpp"
+#include "support/golden.hpp"
 
 #include <limits>
 
@@ -208,8 +209,10 @@ TEST_CASE("attention: a query that sees no key gives zeros and passes no gradien
       for (index_t c = 0; c < 3; ++c) CHECK(out(0, i, 0, c) == 0.0f);
     for (index_t i = 0; i < (causal ? 2 : 4); ++i) CHECK(map(0, 0, i, 0) + map(0, 0, i, 1) == 0.0f);
     const Gradients g = tape.gradients(out, out.clone());
-    for (const auto* t : {&q, &k, &v})
-      for (const float x : g.of(*t).span()) CHECK(std::isfinite(x));
+    for (const auto* t : {&q, &k, &v}) {
+      const auto dx = g.of(*t);
+      for (const float x : dx.span()) CHECK(std::isfinite(x));
+    }
     CHECK(g.of(q)(0, 1, 0, 0) == 0.0f);
   }
 }
@@ -373,7 +376,8 @@ TEST_CASE("attention: dropout keeps the mean, differs from call to call and leav
   CHECK(share(same) == Approx(0.25 * 0.25 + 0.75 * 0.75).margin(0.007));
   CHECK(sum / 400 == Approx(1).margin(0.02));
   options.dropout = 1;
-  for (const float x : attention(q, k, k, options).span()) CHECK(x == 0.0f);
+  const auto nothing = attention(q, k, k, options);
+  for (const float x : nothing.span()) CHECK(x == 0.0f);
 }
 
 TEST_CASE("attention_weights: rows sum to 1 and a causal map is triangular") {
@@ -419,4 +423,35 @@ TEST_CASE("attention: mistakes are named before any work") {
   CHECK(message_of([] {
           attention_weights(Tensor<float, 4>({1, 1, 1, 0}), {});
         }) == "attention_weights: q is [1, 1, 1, 0], expected [B, Tq, H, P] with P >= 1");
+}
+
+TEMPLATE_TEST_CASE("attention: maps and outputs are those of the official layer", "", float,
+                   double) {
+  using T = TestType;
+  for (const std::string name : {"cross", "self_causal"}) {
+    const sequin_test::GoldenCase golden("blocks/attention/full/" + name);
+    const auto heads = golden.integers("n_heads").at(0);
+    const auto split = [&](const std::string& what) {
+      const auto x = golden.tensor<T, 3>(what);
+      return x.template reshaped<4>({x.extent(0), x.extent(1), heads, x.extent(2) / heads});
+    };
+    const auto q = split("mid.q");
+    const auto k = split("mid.k");
+    const auto v = split("mid.v");
+    AttentionOptions options;
+    options.causal = golden.flag("mask_flag");
+    const auto map = golden.tensor<double, 4>("output64.attn");
+    // Inputs and map are stored as float: half an ulp of each.
+    CHECK(difference(attention_weights(q, k, options), map) < 5e-7);
+    const auto out = attention(q, k, v, options);
+    for (index_t b = 0; b < q.extent(0); ++b)
+      for (index_t h = 0; h < heads; ++h)
+        for (index_t i = 0; i < q.extent(1); ++i)
+          for (index_t c = 0; c < v.extent(3); ++c) {
+            double sum = 0;
+            for (index_t j = 0; j < k.extent(1); ++j)
+              sum += map(b, h, i, j) * static_cast<double>(v(b, j, h, c));
+            CHECK(static_cast<double>(out(b, i, h, c)) == Approx(sum).margin(1e-6));
+          }
+  }
 }

@@ -1,7 +1,7 @@
 /// The selective scan of Mamba (version 1), forward.
 #pragma once
 
-#include "sequin/kernels/selective_scan_common.hpp"
+#include "sequin/kernels/selective_scan_rows.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 

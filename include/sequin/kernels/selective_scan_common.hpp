@@ -174,39 +174,6 @@ inline void load_rows(const View<const T, 3>& from, const ScanBlock& at, index_t
   }
 }
 
-/// values[i] = f(values[i]) for whole registers. Long functions run here, over one flat array, so
-/// that the processor overlaps several of them.
-template <class T, class F>
-inline void map_rows(T* values, index_t n, F&& f) {
-  for (index_t i = 0; i < n; i += simd::kLanes<T>)
-    f(simd::Vec<T>::load_aligned(values + i)).store_aligned(values + i);
-}
-
-/// The step sizes of a block: bias, then softplus.
-template <class T>
-inline void load_step_sizes(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0,
-                            index_t steps, T* dt) {
-  constexpr index_t block = kScanBlock<T>;
-  load_rows(in.delta, at, t0, steps, dt);
-  if (in.delta_bias != nullptr) {
-    for (index_t lane = 0; lane < block; lane += simd::kLanes<T>) {
-      const auto bias = load_lanes(in.delta_bias + at.first, lane, at.width);
-      for (index_t i = lane; i < steps * block; i += block)
-        (simd::Vec<T>::load_aligned(dt + i) + bias).store_aligned(dt + i);
-    }
-  }
-  if (in.delta_softplus)
-    map_rows(dt, steps * block, [](const simd::Vec<T>& v) { return simd::softplus<T>(v); });
-}
-
-/// silu(z) of a block.
-template <class T>
-inline void load_gates(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0,
-                       index_t steps, T* gate) {
-  load_rows(in.z, at, t0, steps, gate);
-  map_rows(gate, steps * kScanBlock<T>, [](const simd::Vec<T>& v) { return simd::silu<T>(v); });
-}
-
 /// tile[n][lane] = from[lane][n], the rows being `stride` apart; missing lanes are 0.
 template <class T>
 inline void load_tile(const T* from, index_t stride, index_t width, index_t states, T* tile) {
