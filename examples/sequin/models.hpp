@@ -1,25 +1,55 @@
 /// The models and blocks that the program can run, by the name in their config.json.
 #pragma once
 
+#include "case_io.hpp"
+
+#include "sequin/io/config.hpp"
+
+#include <filesystem>
 #include <span>
 #include <string>
 
-namespace sequin::inline SEQUIN_ABI {
-class Config;
-}
-
 namespace sequin_cli {
 
-/// A line of `sequin list`.
+/// Runs one case: reads inputs from the file, loads weights from the folder, adds outputs.
+template <class T>
+using CaseFunction = void (*)(CaseIo<T>& io, const sequin::Config& config,
+                              const std::filesystem::path& dir, const RunOptions& options);
+
+/// A line of `sequin list` and how to run it.
 struct ModelInfo {
   const char* name;
   const char* paper;
   const char* purpose;
   bool streams;
   bool trains;
+  CaseFunction<float> run_float;
+  CaseFunction<double> run_double;
 };
 
 /// Every model and block, models first.
 std::span<const ModelInfo> known_models();
+
+/// The model that a config asks for: by its "model" key, or by the keys that only that model's
+/// official config has. Throws ConfigError.
+const ModelInfo& model_of(const sequin::Config& config);
+
+template <class T>
+void run_itransformer(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                      const RunOptions&);
+template <class T>
+void run_mamba(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&, const RunOptions&);
+template <class T>
+void run_mamba_mixer(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                     const RunOptions&);
+template <class T>
+void run_selective_scan(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                        const RunOptions&);
+template <class T>
+void run_causal_conv1d(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                       const RunOptions&);
+template <class T>
+void run_full_attention(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                        const RunOptions&);
 
 }  // namespace sequin_cli

@@ -1,0 +1,160 @@
+// sequin bench: latency, throughput, allocations and bytes of a model.
+#include "commands.hpp"
+#include "models.hpp"
+#include "session_options.hpp"
+
+#include "../common/measure.hpp"
+
+#include "sequin/core/arena.hpp"
+#include "sequin/io/load_model.hpp"
+#include "sequin/models/itransformer.hpp"
+#include "sequin/models/mamba.hpp"
+#include "sequin/ops/loss.hpp"
+#include "sequin/stream/session.hpp"
+#include "sequin/train/optimizer.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <memory>
+
+namespace sequin_cli {
+
+using namespace sequin;
+
+namespace {
+
+struct BenchArguments {
+  std::string dir;
+  index_t batch = 1, length = 128, variates = 0;
+  int repeat = 100;
+  bool train = false;
+  bool json = false;
+  SessionOptions session;
+};
+
+void report(const BenchArguments& a, const char* what, const sequin_examples::Measurement& m,
+            double items, const char* unit, std::size_t arena_bytes) {
+  if (a.json) {
+    std::printf(
+        "{\"what\": \"%s\", \"median_ms\": %.6f, \"p99_ms\": %.6f, \"worst_ms\": %.6f, "
+        "\"%s_per_second\": %.1f, \"allocations\": %.3f, \"arena_bytes\": %zu, "
+        "\"threads\": %td, \"instruction_set\": \"%s\"}\n",
+        what, m.median, m.p99, m.worst, unit, 1e3 * items / m.median, m.allocations, arena_bytes,
+        a.session.threads, kInstructionSet);
+    return;
+  }
+  std::printf("%-14s median %9.4f ms  p99 %9.4f ms  worst %9.4f ms  %10.1f %s/s", what, m.median,
+              m.p99, m.worst, 1e3 * items / m.median, unit);
+  if (sequin_examples::allocations_are_counted()) std::printf("  %.4g allocations", m.allocations);
+  std::printf("  %.2f MB\n", static_cast<double>(arena_bytes) / 1e6);
+}
+
+template <std::size_t Rank>
+Tensor<float, Rank> noise(const Shape<Rank>& shape, Generator& generator) {
+  Tensor<float, Rank> t(shape);
+  for (float& v : t.span()) v = generator.normal<float>();
+  return t;
+}
+
+int bench_itransformer(const BenchArguments& a) {
+  auto model = load_model<ITransformer<float>>(a.dir);
+  const ITransformerConfig& c = model.config();
+  const index_t variates = a.variates > 0 ? a.variates : c.enc_in;
+  Generator generator(1);
+  const auto x = noise<3>({a.batch, c.seq_len, variates}, generator);
+  const bool classifies = c.task == ITransformerConfig::Task::classification;
+  Arena arena;
+  const auto forward = [&] {
+    {
+      const ArenaScope scope(&arena);
+      if (classifies) {
+        model.classify(x);
+      } else {
+        model.forward(x);
+      }
+    }
+    arena.fit();
+  };
+  report(a, "forward", sequin_examples::measure(forward, a.repeat), static_cast<double>(a.batch),
+         "windows", arena.capacity());
+  if (!a.train || classifies) return kDone;
+
+  const auto target = noise<3>({a.batch, c.pred_len, variates}, generator);
+  set_requires_grad(model);
+  Adam<float> adam(parameters(model), AdamOptions{});
+  Arena training;
+  const auto step = [&] {
+    {
+      const ArenaScope scope(&training);
+      Tape tape;
+      ForwardContext<float> context;
+      context.dropout_generator = &generator;
+      const auto loss = mse_loss(model.forward(x, {}, context), target);
+      adam.step(tape.gradients(loss));
+    }
+    training.fit();
+  };
+  report(a, "training step", sequin_examples::measure(step, a.repeat), static_cast<double>(a.batch),
+         "windows", training.capacity());
+  return kDone;
+}
+
+int bench_mamba(const BenchArguments& a) {
+  const auto model = load_model<Mamba<float>>(a.dir);
+  Generator generator(1);
+  const auto vocabulary = static_cast<std::uint32_t>(model.config().vocab_size);
+  Tensor<std::int64_t, 2> ids({a.batch, a.length});
+  for (auto& id : ids.span()) id = generator.below(vocabulary);
+  Arena arena;
+  MambaState<float> state = model.initial_state(a.batch);
+  const auto prefill = [&] {
+    state.reset();
+    {
+      const ArenaScope scope(&arena);
+      model.prefill(ids, state);
+    }
+    arena.fit();
+  };
+  report(a, "prefill", sequin_examples::measure(prefill, (std::max)(a.repeat / 10, 3)),
+         static_cast<double>(ids.size()), "tokens", arena.capacity());
+  Session session(model, a.batch);
+  std::vector<std::int64_t> now(static_cast<std::size_t>(a.batch));
+  const auto step = [&] {
+    for (auto& id : now) id = generator.below(vocabulary);
+    session.step(now);
+  };
+  report(a, "step", sequin_examples::measure(step, 10 * a.repeat), static_cast<double>(a.batch),
+         "tokens", session.arena_bytes());
+  return kDone;
+}
+
+int bench(const BenchArguments& a) {
+  const ThreadScope threads(a.session);
+  const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
+  const std::string name = model_of(config).name;
+  if (name.starts_with("itransformer")) return bench_itransformer(a);
+  if (name == "mamba") return bench_mamba(a);
+  throw ConfigError(config.label() + ": bench: expected a whole model, found " + name +
+                    " (blocks are measured by the programs in bench/)");
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Action& chosen) {
+  CLI::App* const cmd = app.add_subcommand("bench", "Latency, throughput and allocations");
+  cmd->footer("Example: sequin bench DIR --batch 32 --train --threads 2");
+  const auto a = std::make_shared<BenchArguments>();
+  cmd->add_option("dir", a->dir, "folder with config.json and weights")->required();
+  cmd->add_option("--batch", a->batch, "rows (1)")->check(CLI::Range(1, 1 << 20));
+  cmd->add_option("--length", a->length, "tokens of a prompt (128)")->check(CLI::Range(1, 1 << 24));
+  cmd->add_option("--variates", a->variates, "series (enc_in)")->check(CLI::Range(1, 1 << 20));
+  cmd->add_option("--repeat", a->repeat, "measurements (100)")->check(CLI::Range(1, 1 << 24));
+  cmd->add_flag("--train", a->train, "a training step too");
+  cmd->add_flag("--json", a->json, "one JSON object a line");
+  a->session.add_to(cmd);
+  cmd->callback([&chosen, a] { chosen = [a] { return bench(*a); }; });
+}
+
+}  // namespace sequin_cli

@@ -1,0 +1,161 @@
+// sequin forecast: the next steps of a CSV, as CSV and picture; or the score on its test part.
+#include "commands.hpp"
+#include "forecaster.hpp"
+#include "score.hpp"
+#include "series.hpp"
+#include "session_options.hpp"
+
+#include "../common/plot.hpp"
+
+#include "sequin/io/calendar.hpp"
+#include "sequin/io/csv.hpp"
+#include "sequin/train/metrics.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+namespace sequin_cli {
+
+using namespace sequin;
+
+namespace {
+
+struct ForecastArguments {
+  std::string dir, input, output, plot, column, unit;
+  bool holdout = false;
+  bool evaluate = false;
+  SeriesOptions series;
+  SessionOptions session;
+};
+
+/// How a series is scaled and which of its columns in which order a model takes.
+struct Scaling {
+  StandardScaler scaler;
+  std::vector<std::string> columns;
+};
+
+/// What training left in the folder, or else what the training rows of the series give.
+Scaling scaling_of(const ForecastArguments& a, const Series& series, const WindowOptions& options) {
+  const std::filesystem::path file = std::filesystem::path(a.dir) / "scaler.csv";
+  if (!std::filesystem::exists(file)) {
+    const ForecastData<float> data(series, options);
+    return {data.scaler(), data.columns()};
+  }
+  const CsvTable table = read_csv(file);
+  if (table.rows() != 2)
+    throw LoadError(file.string() + ": expected 2 rows (mean, std), found " +
+                    std::to_string(table.rows()));
+  for (const std::string& name : table.columns)
+    if (std::find(series.columns.begin(), series.columns.end(), name) == series.columns.end())
+      throw LoadError(a.input + ": expected a column '" + detail::printable(name) +
+                      "' as in training, found none");
+  const auto count = static_cast<std::ptrdiff_t>(table.columns.size());
+  Scaling scaling;
+  scaling.columns = table.columns;
+  scaling.scaler.mean.assign(table.values.begin(), table.values.begin() + count);
+  scaling.scaler.std.assign(table.values.begin() + count, table.values.end());
+  return scaling;
+}
+
+int evaluate_model(const ForecastArguments& a) {
+  const ThreadScope threads(a.session);
+  const TestScores s = score_forecaster(a.dir, a.input, a.series);
+  std::printf("{\"mse\": %.6f, \"mae\": %.6f, \"windows\": %td}\n", s.mse, s.mae, s.windows);
+  return kDone;
+}
+
+int forecast(const ForecastArguments& a) {
+  if (a.evaluate) return evaluate_model(a);
+  if (a.output.empty() && a.plot.empty())
+    throw ConfigError("forecast: expected --output FILE.csv, --plot FILE.svg or --evaluate");
+  const ThreadScope threads(a.session);
+  const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
+  const Series series = read_series(a.input);
+  const WindowOptions options = window_options(config, a.series, series);
+  const index_t rows = series.values.rows();
+  const index_t used = options.seq_len + (a.holdout ? options.pred_len : 0);
+  if (rows < used)
+    throw LoadError(a.input + ": expected at least " + std::to_string(used) + " rows, found " +
+                    std::to_string(rows));
+  const Scaling scaling = scaling_of(a, series, options);
+  const StandardScaler& scaler = scaling.scaler;
+  const std::vector<std::string>& columns = scaling.columns;
+  const Forecaster forecaster(a.dir);
+  const index_t first = rows - used;
+  const auto column_index = [&](const std::string& name) {
+    const auto at = std::find(series.columns.begin(), series.columns.end(), name);
+    return at - series.columns.begin();
+  };
+  const auto value = [&](index_t row, std::size_t c) {
+    return series.values.data()[row * series.values.cols() + column_index(columns[c])];
+  };
+  WindowBatch<float> batch;
+  const auto variates = static_cast<index_t>(columns.size());
+  batch.x = Tensor<float, 3>({1, options.seq_len, variates});
+  for (index_t t = 0; t < options.seq_len; ++t)
+    for (std::size_t c = 0; c < columns.size(); ++c)
+      batch.x(0, t, static_cast<index_t>(c)) =
+          static_cast<float>(scaler.transform(value(first + t, c), c));
+  const std::span<const std::int64_t> times(series.times.data() + first,
+                                            static_cast<std::size_t>(options.seq_len));
+  const Tensor<float, 2> marks =
+      time_marks<float>(times, options.embed, options.freq, options.split == SplitRule::kEttMinute);
+  batch.x_mark = marks.reshaped<3>(Shape<3>{1, marks.extent(0), marks.extent(1)});
+  const Tensor<float, 3> scaled = forecaster(batch);
+
+  const std::int64_t step = times.back() - times[times.size() - 2];
+  std::vector<std::string> dates;
+  std::vector<double> values;
+  for (index_t t = 0; t < options.pred_len; ++t) {
+    dates.push_back(format_time(times.back() + (t + 1) * step));
+    for (std::size_t c = 0; c < columns.size(); ++c)
+      values.push_back(
+          scaler.inverse(static_cast<double>(scaled(0, t, static_cast<index_t>(c))), c));
+  }
+  if (!a.output.empty()) write_csv(a.output, columns, dates, values);
+  if (a.plot.empty()) return kDone;
+
+  const std::string& name = a.column.empty() ? columns.back() : a.column;
+  const auto shown = std::find(columns.begin(), columns.end(), name);
+  if (shown == columns.end())
+    throw ConfigError("forecast: --column is '" + name + "', expected a column of " + a.input);
+  const auto c = static_cast<std::size_t>(shown - columns.begin());
+  sequin_examples::ForecastPlot plot;
+  plot.title = name + ", forecast of " + std::to_string(options.pred_len) + " steps from " +
+               format_time(times.back());
+  plot.y_label = a.unit.empty() ? name : name + " (" + a.unit + ")";
+  plot.step = static_cast<double>(step) / 3600;
+  for (index_t t = 0; t < options.seq_len; ++t) plot.history.push_back(value(first + t, c));
+  for (index_t t = 0; t < options.pred_len; ++t) {
+    plot.forecast.push_back(values[static_cast<std::size_t>(t) * columns.size() + c]);
+    if (a.holdout) plot.truth.push_back(value(first + options.seq_len + t, c));
+  }
+  sequin_examples::plot_forecast(a.plot, plot);
+  return kDone;
+}
+
+}  // namespace
+
+void add_forecast(CLI::App& app, Action& chosen) {
+  CLI::App* const cmd = app.add_subcommand("forecast", "Forecast a CSV, or score a model on it");
+  cmd->footer(
+      "Examples: sequin forecast DIR --input data.csv --output next.csv --plot next.svg\n"
+      "          sequin forecast DIR --input ETTh1.csv --split ETTh1 --evaluate");
+  const auto a = std::make_shared<ForecastArguments>();
+  cmd->add_option("dir", a->dir, "folder with config.json and weights")->required();
+  cmd->add_option("--input", a->input, "CSV: a date column, then numbers")->required();
+  cmd->add_option("-o,--output", a->output, "CSV to write");
+  cmd->add_option("--plot", a->plot, "SVG to draw");
+  cmd->add_option("--column", a->column, "the column to draw (the last)");
+  cmd->add_option("--unit", a->unit, "its unit, for the axis");
+  cmd->add_flag("--holdout", a->holdout, "forecast the last steps of the file and show the truth");
+  cmd->add_flag("--evaluate", a->evaluate, "print MSE and MAE on the test part as JSON");
+  a->series.add_to(cmd);
+  a->session.add_to(cmd);
+  cmd->callback([&chosen, a] { chosen = [a] { return forecast(*a); }; });
+}
+
+}  // namespace sequin_cli

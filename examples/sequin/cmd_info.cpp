@@ -1,0 +1,111 @@
+// sequin info: what is in a folder.
+#include "commands.hpp"
+#include "models.hpp"
+
+#include "sequin/io/load_model.hpp"
+#include "sequin/models/itransformer.hpp"
+#include "sequin/models/mamba.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+
+namespace sequin_cli {
+
+using namespace sequin;
+
+namespace {
+
+struct InfoArguments {
+  std::string dir;
+  index_t batch = 1, length = 128, variates = 0;
+};
+
+double multiply_adds(const ITransformerConfig& c, const InfoArguments& a) {
+  const auto d = static_cast<double>(c.d_model);
+  const auto inner = static_cast<double>(c.d_model / c.n_heads * c.n_heads);
+  const auto tokens = static_cast<double>(a.variates > 0 ? a.variates : c.enc_in);
+  const double layer =
+      tokens * (4 * d * inner + 2 * d * static_cast<double>(c.d_ff)) + 2 * tokens * tokens * inner;
+  const bool classifies = c.task == ITransformerConfig::Task::classification;
+  const auto out = static_cast<double>(classifies ? c.num_class : c.pred_len);
+  return static_cast<double>(a.batch) *
+         (tokens * static_cast<double>(c.seq_len) * d + static_cast<double>(c.e_layers) * layer +
+          tokens * d * out);
+}
+
+double multiply_adds(const MambaConfig& c, const InfoArguments& a) {
+  const MambaMixerConfig m = c.mixer();
+  const auto d = static_cast<double>(c.d_model);
+  const auto e = static_cast<double>(m.d_inner());
+  const auto n = static_cast<double>(m.d_state);
+  const auto r = static_cast<double>(m.rank());
+  const auto hidden = static_cast<double>((c.d_intermediate + 127) / 128 * 128);
+  const double layer = 3 * d * e + e * static_cast<double>(m.d_conv) + e * (r + 2 * n) + r * e +
+                       3 * e * n + (c.d_intermediate > 0 ? 3 * hidden * d : 0);
+  return static_cast<double>(a.batch * a.length) *
+         (static_cast<double>(c.n_layer) * layer + d * static_cast<double>(c.vocab_size));
+}
+
+int info(const InfoArguments& a) {
+  const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
+  const ModelInfo& model = model_of(config);
+  std::printf("model       %s, %s\nfor         %s\n", model.name, model.paper, model.purpose);
+  std::printf("config      %s\n", config.text().c_str());
+  const std::string name = model.name;
+  double work = -1;
+  std::string given;
+  if (name.starts_with("itransformer")) {
+    const auto c = ITransformerConfig::read(config);
+    work = multiply_adds(c, a);
+    given = "[" + std::to_string(a.batch) + ", " + std::to_string(c.seq_len) + ", " +
+            std::to_string(a.variates > 0 ? a.variates : c.enc_in) + "]";
+  } else if (name == "mamba") {
+    work = multiply_adds(MambaConfig::read(config), a);
+    given = "[" + std::to_string(a.batch) + ", " + std::to_string(a.length) + "]";
+  }
+
+  const WeightsSource weights = open_weights(a.dir);
+  std::map<std::string, std::pair<double, double>> modules;  // elements, bytes
+  double elements = 0, bytes = 0;
+  std::printf("\n%-60s %-8s %s\n", "tensor", "type", "shape");
+  for (const TensorEntry& e : weights.tensors()) {
+    const std::vector<index_t> shape(e.shape.begin(), e.shape.end());
+    std::printf("%-60s %-8s %s\n", detail::printable(e.name).c_str(),
+                std::string(dtype_name(e.dtype)).c_str(),
+                to_string(std::span<const index_t>(shape)).c_str());
+    const auto size = static_cast<double>(e.bytes.size());
+    const double count = size / static_cast<double>(dtype_size(e.dtype));
+    auto& module = modules[detail::printable(e.name.substr(0, e.name.rfind('.')))];
+    module.first += count;
+    module.second += size;
+    elements += count;
+    bytes += size;
+  }
+  std::printf("\n%-60s %14s %14s\n", "module", "parameters", "bytes");
+  for (const auto& [module, sizes] : modules)
+    std::printf("%-60s %14.0f %14.0f\n", module.c_str(), sizes.first, sizes.second);
+  std::printf("%-60s %14.0f %14.0f\n", "total", elements, bytes);
+  if (work >= 0)
+    std::printf("\nmultiply-adds of a forward pass on %s: %.4g\n", given.c_str(), work);
+  return kDone;
+}
+
+}  // namespace
+
+void add_info(CLI::App& app, Action& chosen) {
+  CLI::App* const cmd = app.add_subcommand("info", "Config, parameters and cost of a model");
+  cmd->footer("Example: sequin info DIR --batch 32 --variates 7");
+  const auto a = std::make_shared<InfoArguments>();
+  cmd->add_option("dir", a->dir, "folder with config.json and weights")->required();
+  cmd->add_option("--batch", a->batch, "rows (1)")->check(CLI::Range(1, 1 << 20));
+  cmd->add_option("--length", a->length, "tokens of a language model (128)")
+      ->check(CLI::Range(1, 1 << 24));
+  cmd->add_option("--variates", a->variates, "series of a forecaster (enc_in)")
+      ->check(CLI::Range(1, 1 << 20));
+  cmd->callback([&chosen, a] { chosen = [a] { return info(*a); }; });
+}
+
+}  // namespace sequin_cli

@@ -1,0 +1,47 @@
+#include "models.hpp"
+
+namespace sequin_cli {
+
+std::span<const ModelInfo> known_models() {
+  static constexpr const char* kITransformer = "arXiv 2310.06625 (ICLR 2024)";
+  static constexpr const char* kMamba = "arXiv 2312.00752";
+  static constexpr const char* kTransformer = "arXiv 1706.03762";
+  static const ModelInfo models[] = {
+      {"itransformer", kITransformer, "forecasting many series at once", false, true,
+       run_itransformer<float>, run_itransformer<double>},
+      {"itransformer_tslib", kITransformer, "forecasting, imputation, anomalies, classification",
+       false, true, run_itransformer<float>, run_itransformer<double>},
+      {"mamba", kMamba, "language modelling and generation", true, true, run_mamba<float>,
+       run_mamba<double>},
+      {"blocks/mamba_mixer", kMamba, "the mixer of Mamba", true, true, run_mamba_mixer<float>,
+       run_mamba_mixer<double>},
+      {"blocks/selective_scan", kMamba, "the state-space recurrence of Mamba", true, true,
+       run_selective_scan<float>, run_selective_scan<double>},
+      {"blocks/causal_conv1d", kMamba, "depthwise causal convolution", true, true,
+       run_causal_conv1d<float>, run_causal_conv1d<double>},
+      {"blocks/attention/full", kTransformer, "multi-head attention with projections", false, true,
+       run_full_attention<float>, run_full_attention<double>},
+  };
+  return models;
+}
+
+const ModelInfo& model_of(const sequin::Config& config) {
+  std::string name = config.get_string("model", "");
+  if (name.empty()) {
+    if (config.get_string("model_type", "") == "mamba" || config.has("ssm_cfg"))
+      name = "mamba";
+    else if (config.has("task_name") && config.has("e_layers"))
+      name = "itransformer_tslib";
+    else if (config.has("e_layers") && config.has("use_norm"))
+      name = "itransformer";
+    else
+      throw sequin::ConfigError(config.label() +
+                                ": model: expected a name that `sequin list` shows, found none");
+  }
+  for (const ModelInfo& m : known_models())
+    if (name == m.name) return m;
+  throw sequin::ConfigError(config.label() + ": model: expected a name that `sequin list` shows, " +
+                            "found '" + sequin::detail::printable(name) + "'");
+}
+
+}  // namespace sequin_cli

@@ -1,0 +1,93 @@
+// iTransformer's cases.
+#include "models.hpp"
+
+#include "sequin/io/load_model.hpp"
+#include "sequin/models/itransformer.hpp"
+#include "sequin/ops/loss.hpp"
+#include "sequin/train/optimizer.hpp"
+
+namespace sequin_cli {
+
+using namespace sequin;
+
+namespace {
+
+/// Losses of a short Adam run on one batch: before each step and after the last.
+template <class T, class Loss>
+Tensor<T, 1> adam_run(ITransformer<T>& model, const Config& settings, const Loss& loss) {
+  AdamOptions options;
+  options.learning_rate = settings.get_double("lr", 0.001);
+  options.eps = settings.get_double("eps", 1e-8);
+  options.weight_decay = settings.get_double("weight_decay", 0.0);
+  const index_t steps = settings.get_int("steps", 10, 0, 1000000);
+  Adam<T> adam(parameters(model), options);
+  Tensor<T, 1> losses(Shape<1>{steps + 1});
+  for (index_t i = 0; i < steps; ++i) {
+    Tape tape;
+    const Tensor<T, 0> value = loss();
+    losses(i) = value.item();
+    adam.step(tape.gradients(value));
+  }
+  losses(steps) = loss().item();
+  return losses;
+}
+
+}  // namespace
+
+template <class T>
+void run_itransformer(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
+                      const RunOptions& options) {
+  if (options.stream)
+    throw ConfigError(dir.string() +
+                      ": --stream: expected a causal model, found iTransformer, which " +
+                      "sees its whole window at once");
+  auto model = load_model<ITransformer<T>>(dir);
+  const ITransformerConfig& c = model.config();
+  auto x = io.template get<3>("x_enc");
+  auto marks = io.template maybe<3>("x_mark_enc");
+  if (options.grad) {
+    set_requires_grad(model);
+    x.set_requires_grad();
+    if (marks.defined()) marks.set_requires_grad();
+  }
+  std::vector<Tensor<T, 4>> maps;
+  ForwardContext<T> context;
+  if (c.output_attention) context.attention_maps = &maps;
+
+  std::optional<Tape> tape;
+  if (options.grad) tape.emplace();
+  const auto finish = [&](const auto& output, const auto& target) {
+    if (!target.defined()) return;
+    const Tensor<T, 0> loss = mse_loss(output, target);
+    io.put("loss", loss);
+    if (!options.grad) return;
+    const Gradients g = tape->gradients(loss);
+    io.put_gradients(g, model);
+    io.put_gradient("input.x_enc", g, x);
+    io.put_gradient("input.x_mark_enc", g, marks);
+  };
+  if (c.task == ITransformerConfig::Task::classification) {
+    const auto logits = model.classify(x, context);
+    io.put("logits", logits);
+    finish(logits, io.template maybe<2>("target"));
+    return;
+  }
+  const auto y = model.forward(x, marks, context);
+  io.put("dec_out", y);
+  for (std::size_t l = 0; l < maps.size(); ++l) io.put("attns." + std::to_string(l), maps[l]);
+  const auto target = io.template maybe<3>("target");
+  finish(y, target);
+  tape.reset();
+  if (!target.defined() || !config.has("train_losses")) return;
+  set_requires_grad(model);
+  x.set_requires_grad(false);
+  io.put("train_losses", adam_run(model, config.section("train_losses"),
+                                  [&] { return mse_loss(model.forward(x, marks), target); }));
+}
+
+template void run_itransformer<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,
+                                      const RunOptions&);
+template void run_itransformer<double>(CaseIo<double>&, const Config&, const std::filesystem::path&,
+                                       const RunOptions&);
+
+}  // namespace sequin_cli

@@ -1,0 +1,39 @@
+/// A series from a CSV file and how it is cut, as several subcommands take it.
+#pragma once
+
+#include "sequin/io/config.hpp"
+#include "sequin/train/forecast_data.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace sequin_cli {
+
+/// The official arguments of the data loader; an empty text means: as the config says, else the
+/// official default.
+struct SeriesOptions {
+  std::string split, features, target, freq;
+
+  void add_to(CLI::App* cmd) {
+    cmd->add_option("--split", split, "ETTh1, ETTh2, ETTm1, ETTm2 or custom (70/10/20 %)");
+    cmd->add_option("--features", features, "M (all), S (target alone) or MS (all to target)");
+    cmd->add_option("--target", target, "the target column (the last)");
+    cmd->add_option("--freq", freq, "of the time marks: s, t, h, d, b, w or m");
+  }
+};
+
+/// Reads a CSV with a date column. Throws LoadError.
+sequin::Series read_series(const std::filesystem::path& csv);
+
+/// The windows' options for a model's config and a series.
+sequin::WindowOptions window_options(const sequin::Config& config, const SeriesOptions& options,
+                                     const sequin::Series& series);
+
+/// What a naive forecaster repeats: the number of rows of a day, or 0 where a day is no whole
+/// number of rows or more than the lookback.
+sequin::index_t rows_per_day(const sequin::Series& series, sequin::index_t seq_len);
+
+}  // namespace sequin_cli
