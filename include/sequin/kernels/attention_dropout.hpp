@@ -3,6 +3,8 @@
 
 #include "sequin/kernels/attention_tile.hpp"
 
+#include <cstring>
+
 namespace sequin::inline SEQUIN_ABI::kernels {
 
 namespace detail {
