@@ -3,8 +3,6 @@
 
 #include "sequin/kernels/attention_dropout.hpp"
 
-#include <cmath>
-
 namespace sequin::inline SEQUIN_ABI::kernels {
 
 namespace detail {
