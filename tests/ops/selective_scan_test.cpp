@@ -229,7 +229,7 @@ TEST_CASE("selective_scan: gradients equal finite differences for odd sizes and 
   const Problem<double> p(2, 35, 5, 3);
   const auto full = [](auto& u, auto& delta, auto& A, auto& B, auto& C, auto& D, auto& z,
                        auto& bias, auto& h) {
-    return selective_scan<double>(u, delta, A, B, C, {D, z, bias, true, h}).y;
+    return selective_scan(u, delta, A, B, C, {D, z, bias, true, h}).y;
   };
   const auto r = grad_check(full, p.u, p.delta, p.A, p.B, p.C, p.D, p.z, p.bias, p.state);
   INFO(r.where);

@@ -1,6 +1,7 @@
 /// Depthwise causal convolution along time, backward.
 #pragma once
 
+#include "sequin/core/vmath.hpp"
 #include "sequin/kernels/causal_conv1d.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -48,8 +49,7 @@ void causal_conv1d_backward_input(const CausalConv1dInputs<T>& in, View<const T,
         for (index_t k = skip; k < count; ++k) rows[k] = &da(p.b, latest - k, p.first);
         T* const out = &dx(p.b, t, p.first);
         detail::conv_row(k0 == 0 ? nullptr : static_cast<const T*>(out),
-                         weight + skip * kConvStrip<T>, rows + skip, count - skip, p.width, out,
-                         [](const simd::Vec<T>& v) { return v; });
+                         weight + skip * kConvStrip<T>, rows + skip, count - skip, p.width, out);
       }
     }
   }

@@ -3,31 +3,11 @@
 
 #include "sequin/core/simd.hpp"
 #include "sequin/core/view.hpp"
-#include "sequin/core/vmath.hpp"
 #include "sequin/kernels/lane_transpose.hpp"
+#include "sequin/kernels/row_functions.hpp"
 
 #include <algorithm>
-#include <bit>
-#include <concepts>
-#include <cstdint>
 #include <type_traits>
-
-/// Inlines whatever the compiler's budget says: a call in the scan's inner loop costs half its
-/// speed.
-#if defined(_MSC_VER)
-#define SEQUIN_SCAN_INLINE __forceinline
-#else
-#define SEQUIN_SCAN_INLINE [[gnu::always_inline]] inline
-#endif
-
-/// Before a short loop over an array of registers: without the loop they stay registers.
-#if defined(__clang__)
-#define SEQUIN_SCAN_UNROLL _Pragma("clang loop unroll(full)")
-#elif defined(__GNUC__)
-#define SEQUIN_SCAN_UNROLL _Pragma("GCC unroll 16")
-#else
-#define SEQUIN_SCAN_UNROLL
-#endif
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 
@@ -77,60 +57,7 @@ namespace detail {
 template <class T>
 inline constexpr index_t kScanVecs = kScanBlock<T> / simd::kLanes<T>;
 static_assert(kScanVecs<float> >= 1 && kScanVecs<double> >= 1);
-
-template <class T>
-inline constexpr T kLog2e = static_cast<T>(1.4426950408889634073599246810019);
-
-/// p[i] = p[i] r[i] + c, step by step over the coefficients.
-template <class T, index_t Count, std::same_as<T>... C>
-SEQUIN_SCAN_INLINE void horner(simd::Vec<T> (&p)[Count], const simd::Vec<T> (&r)[Count], T c,
-                               C... rest) {
-  SEQUIN_SCAN_UNROLL for (index_t i = 0; i < Count; ++i) p[i] =
-      simd::fma<T>(p[i], r[i], simd::Vec<T>(c));
-  if constexpr (sizeof...(rest) > 0) horner<T, Count>(p, r, rest...);
-}
-
-/// v[i] = 2^v[i] for any value. The scan takes exp(dt * A) as 2^(dt * (A log2 e)), with A log2 e
-/// made once, as the official GPU kernel does. Relative error below 1.5 ulp; below the normal range
-/// the result falls to 0, above it is infinity, NaN stays NaN. (x - round(x)) is exact and the
-/// polynomial is 1 + r q(r), so 2^0 is 1.
-///
-/// Several registers go through each stage together: one chain of dependent operations alone
-/// leaves the multipliers idle for most of its 40 cycles.
-template <class T, index_t Count>
-SEQUIN_SCAN_INLINE void exp2_inplace(simd::Vec<T> (&v)[Count]) {
-  using V = simd::Vec<T>;
-  using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  using IntVec = xsimd::batch<Int>;
-  constexpr int kMantissa = sizeof(T) == 4 ? 23 : 52;
-  constexpr T kHigh = sizeof(T) == 4 ? T(128) : T(1024);
-  // At 1 - kHigh the exponent field becomes 0 with mantissa 0: exactly zero.
-  constexpr T kLow = T(1) - kHigh;
-  // Adding it rounds to an integer that then sits in the low bits.
-  constexpr T kRound = sizeof(T) == 4 ? T(12582912) : T(6755399441055744);
-  // The operands' order in min and max lets NaN through.
-  SEQUIN_SCAN_UNROLL for (index_t i = 0; i < Count; ++i) v[i] =
-      xsimd::min(V(kHigh), xsimd::max(V(kLow), v[i]));
-  V shifted[Count], p[Count];
-  SEQUIN_SCAN_UNROLL for (index_t i = 0; i < Count; ++i) shifted[i] = v[i] + V(kRound);
-  SEQUIN_SCAN_UNROLL for (index_t i = 0; i < Count; ++i) v[i] = v[i] - (shifted[i] - V(kRound));
-  // (2^r - 1) / r interpolated at Chebyshev nodes: relative error 9.2e-9 and 2.0e-17.
-  SEQUIN_SCAN_UNROLL for (index_t i = 0; i < Count; ++i) p[i] =
-      V(sizeof(T) == 4 ? T(0x1.44138ap-13) : T(0x1.e9d3fe3952179p-32));
-  if constexpr (sizeof(T) == 4) {
-    horner<T, Count>(p, v, 0x1.5f0890p-10f, 0x1.3b2a54p-7f, 0x1.c6af6cp-5f, 0x1.ebfbe0p-3f,
-                     0x1.62e430p-1f, 1.0f);
-  } else {
-    horner<T, Count>(p, v, 0x1.e6063f7217bc6p-28, 0x1.b524fae627834p-24, 0x1.62bfd47773353p-20,
-                     0x1.ffcbfc670dcd4p-17, 0x1.430913096fd9fp-13, 0x1.5d87fe78a5276p-10,
-                     0x1.3b2ab6fba1ddap-7, 0x1.c6b08d704a0c2p-5, 0x1.ebfbdff82c598p-3,
-                     0x1.62e42fefa39efp-1, 1.0);
-  }
-  SEQUIN_SCAN_UNROLL for (index_t i = 0; i < Count; ++i) {
-    const auto exponent = std::bit_cast<IntVec>(shifted[i]) << kMantissa;
-    v[i] = std::bit_cast<V>(std::bit_cast<IntVec>(p[i]) + exponent);
-  }
-}
+static_assert(kScanChunk % kRowVecs == 0);
 
 /// The lanes [first, first + kLanes) of a block of which `width` channels exist; others are 0.
 template <class T>
@@ -168,10 +95,40 @@ inline void load_rows(const View<const T, 3>& from, const ScanBlock& at, index_t
   constexpr index_t block = kScanBlock<T>;
   for (index_t t = 0; t < steps; ++t) {
     const T* const row = &from(at.b, t0 + t, at.first);
-    SEQUIN_SCAN_UNROLL for (index_t lane = 0; lane < block; lane += simd::kLanes<T>)
+    SEQUIN_ROW_UNROLL for (index_t lane = 0; lane < block; lane += simd::kLanes<T>)
         load_lanes(row, lane, at.width)
             .store_aligned(rows + t * block + lane);
   }
+}
+
+/// The step sizes of a block: bias, then softplus.
+template <class T>
+inline void load_step_sizes(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0,
+                            index_t steps, T* dt) {
+  constexpr index_t block = kScanBlock<T>;
+  load_rows(in.delta, at, t0, steps, dt);
+  if (in.delta_bias != nullptr) {
+    for (index_t lane = 0; lane < block; lane += simd::kLanes<T>) {
+      const auto bias = load_lanes(in.delta_bias + at.first, lane, at.width);
+      for (index_t i = lane; i < steps * block; i += block)
+        (simd::Vec<T>::load_aligned(dt + i) + bias).store_aligned(dt + i);
+    }
+  }
+  if (in.delta_softplus) {
+    const index_t n = steps * block;
+    std::fill(dt + n, dt + padded_rows<T>(n), T{0});
+    softplus_rows(dt, n);
+  }
+}
+
+/// silu(z) of a block.
+template <class T>
+inline void load_gates(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t0,
+                       index_t steps, T* gate) {
+  const index_t n = steps * kScanBlock<T>;
+  load_rows(in.z, at, t0, steps, gate);
+  std::fill(gate + n, gate + padded_rows<T>(n), T{0});
+  silu_rows(gate, n);
 }
 
 /// tile[n][lane] = from[lane][n], the rows being `stride` apart; missing lanes are 0.

@@ -7,6 +7,7 @@
 #include "sequin/ops/time_channel.hpp"
 
 #include <string>
+#include <type_traits>
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -264,10 +265,10 @@ Tape* scan_recording(const SelectiveScanCall<T>& c) noexcept {
 /// Any cut of a sequence into calls that pass the state on gives the same bits.
 /// Throws ShapeError: "selective_scan: A is [64, 16], expected [E, N] = [128, 16] (u is ...)".
 template <Scalar T>
-SelectiveScanResult<T> selective_scan(const Tensor<T, 3>& u, const Tensor<T, 3>& delta,
-                                      const Tensor<T, 2>& A, const ScanMatrix<T>& B,
-                                      const ScanMatrix<T>& C,
-                                      const SelectiveScanOptions<T>& options = {}) {
+SelectiveScanResult<T> selective_scan(
+    const Tensor<T, 3>& u, const Tensor<T, 3>& delta, const Tensor<T, 2>& A,
+    const std::type_identity_t<ScanMatrix<T>>& B, const std::type_identity_t<ScanMatrix<T>>& C,
+    const std::type_identity_t<SelectiveScanOptions<T>>& options = {}) {
   const detail::SelectiveScanCall<T> call{u, delta, A, B, C, options};
   detail::check_selective_scan(call);
   auto state = options.initial_state.defined()
@@ -283,8 +284,10 @@ SelectiveScanResult<T> selective_scan(const Tensor<T, 3>& u, const Tensor<T, 3>&
 /// ignored. Real-time safe under an arena.
 template <Scalar T>
 Tensor<T, 3> selective_scan(const Tensor<T, 3>& u, const Tensor<T, 3>& delta, const Tensor<T, 2>& A,
-                            const ScanMatrix<T>& B, const ScanMatrix<T>& C,
-                            SelectiveScanOptions<T> options, Tensor<T, 3>* state) {
+                            const std::type_identity_t<ScanMatrix<T>>& B,
+                            const std::type_identity_t<ScanMatrix<T>>& C,
+                            std::type_identity_t<SelectiveScanOptions<T>> options,
+                            Tensor<T, 3>* state) {
   options.initial_state = *state;
   const detail::SelectiveScanCall<T> call{u, delta, A, B, C, std::move(options)};
   detail::check_selective_scan(call);
@@ -300,11 +303,10 @@ Tensor<T, 3> selective_scan(const Tensor<T, 3>& u, const Tensor<T, 3>& delta, co
 /// The official layout: u, delta, z and y [B, E, T], B and C [E, N], [B, N, T] or [B, G, N, T].
 /// Transposes and calls the time-major form.
 template <Scalar T>
-SelectiveScanResult<T> selective_scan_channel_major(const Tensor<T, 3>& u,
-                                                    const Tensor<T, 3>& delta,
-                                                    const Tensor<T, 2>& A, const ScanMatrix<T>& B,
-                                                    const ScanMatrix<T>& C,
-                                                    SelectiveScanOptions<T> options = {}) {
+SelectiveScanResult<T> selective_scan_channel_major(
+    const Tensor<T, 3>& u, const Tensor<T, 3>& delta, const Tensor<T, 2>& A,
+    const std::type_identity_t<ScanMatrix<T>>& B, const std::type_identity_t<ScanMatrix<T>>& C,
+    std::type_identity_t<SelectiveScanOptions<T>> options = {}) {
   const auto time_major = [](const ScanMatrix<T>& m) {
     if (m.is_constant()) return m;
     // Both [B, N, T] and [B, G, N, T] arrive here as four axes, the first as [B, N, 1, T].
