@@ -1,0 +1,171 @@
+/// Hyper-parameters from config.json, every value checked where it is taken.
+#pragma once
+
+#include "sequin/core/shape.hpp"
+#include "sequin/io/json.hpp"
+#include "sequin/io/mapped_file.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+/// A JSON object. Getters take the key, a default for when it is absent or null, and the range that
+/// the value must lie in; they throw ConfigError: "FILE: key: expected an integer 1 to 4096, found
+/// 8.5".
+class Config {
+ public:
+  /// Throws LoadError when the file is not there or is no JSON object.
+  static Config load(const std::filesystem::path& path) {
+    const MappedFile file(path);
+    const auto bytes = file.bytes();
+    return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+                 detail::printable(path.string(), 400));
+  }
+  /// `label` begins the messages.
+  static Config parse(std::string_view text, std::string label) {
+    Config c;
+    if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+    c.json_ = detail::parse_json_object(text, label);
+    c.label_ = std::move(label);
+    c.text_ = std::string(text);
+    return c;
+  }
+
+  const std::string& label() const noexcept { return label_; }
+  /// The text that was parsed; empty for a section.
+  const std::string& text() const noexcept { return text_; }
+
+  /// True when the key is there and not null.
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+  bool is_string(std::string_view key) const {
+    const Json* const v = find(key);
+    return v != nullptr && v->is_string();
+  }
+  std::vector<std::string> keys() const {
+    std::vector<std::string> names;
+    for (const auto& item : json_.items()) names.push_back(item.key());
+    return names;
+  }
+  /// Throws ConfigError naming the first key that is not in the list.
+  void reject_unknown(std::initializer_list<std::string_view> known) const {
+    for (const std::string& key : keys()) {
+      bool found = false;
+      for (const std::string_view k : known) found = found || k == key;
+      if (found) continue;
+      std::string all;
+      for (const std::string_view k : known) all += (all.empty() ? "" : ", ") + std::string(k);
+      throw ConfigError(label_ + ": expected one of " + all + ", found '" + detail::printable(key) +
+                        "'");
+    }
+  }
+
+  /// A whole number in [low, high].
+  index_t get_int(std::string_view key, index_t low, index_t high) const {
+    const Json* const v = find(key);
+    if (v == nullptr) fail(key, integers(low, high), "nothing");
+    return integer(key, *v, low, high);
+  }
+  index_t get_int(std::string_view key, index_t fallback, index_t low, index_t high) const {
+    const Json* const v = find(key);
+    return v == nullptr ? fallback : integer(key, *v, low, high);
+  }
+  /// A list of whole numbers; empty when absent.
+  std::vector<index_t> get_int_list(std::string_view key) const {
+    std::vector<index_t> list;
+    const Json* const v = find(key);
+    if (v == nullptr) return list;
+    if (!v->is_array()) fail(key, "a list of integers", shown(*v));
+    constexpr index_t kAny = (std::numeric_limits<index_t>::max)();
+    for (const Json& item : *v) list.push_back(integer(key, item, -kAny, kAny));
+    return list;
+  }
+  /// A number in [low, high]; infinity and NaN only where the bounds allow them.
+  double get_double(std::string_view key, double fallback,
+                    double low = -std::numeric_limits<double>::infinity(),
+                    double high = std::numeric_limits<double>::infinity()) const {
+    const Json* const v = find(key);
+    if (v == nullptr) return fallback;
+    double number = 0;
+    if (v->is_number()) {
+      number = v->get<double>();
+    } else if (v->is_string() && v->get<std::string>().starts_with(detail::kBareWordMark)) {
+      const std::string word = v->get<std::string>().substr(1);
+      constexpr double inf = std::numeric_limits<double>::infinity();
+      number = word == "Infinity"    ? inf
+               : word == "-Infinity" ? -inf
+                                     : std::numeric_limits<double>::quiet_NaN();
+    } else {
+      fail(key, "a number", shown(*v));
+    }
+    if (!(number >= low && number <= high))
+      fail(key, "a number " + short_text(low) + " to " + short_text(high), shown(*v));
+    return number;
+  }
+  /// true, false, 1 or 0.
+  bool get_bool(std::string_view key, bool fallback) const {
+    const Json* const v = find(key);
+    if (v == nullptr) return fallback;
+    if (v->is_boolean()) return v->get<bool>();
+    if (v->is_number_integer() && (*v == 0 || *v == 1)) return *v == 1;
+    fail(key, "true, false, 1 or 0", shown(*v));
+  }
+  std::string get_string(std::string_view key, std::string_view fallback) const {
+    const Json* const v = find(key);
+    if (v == nullptr) return std::string(fallback);
+    if (!v->is_string()) fail(key, "a text", shown(*v));
+    return v->get<std::string>();
+  }
+  /// The object under a key; an empty one when absent.
+  Config section(std::string_view key) const {
+    Config c;
+    c.label_ = label_ + ": " + std::string(key);
+    const Json* const v = find(key);
+    if (v == nullptr) return c;
+    if (!v->is_object()) fail(key, "an object", shown(*v));
+    c.json_ = *v;
+    return c;
+  }
+
+ private:
+  using Json = nlohmann::json;
+
+  const Json* find(std::string_view key) const {
+    const auto found = json_.find(std::string(key));
+    return found == json_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  [[noreturn]] void fail(std::string_view key, const std::string& expected,
+                         const std::string& found) const {
+    throw ConfigError(label_ + ": " + std::string(key) + ": expected " + expected + ", found " +
+                      found);
+  }
+  static std::string shown(const Json& v) {
+    return detail::printable(v.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+  }
+  static std::string integers(index_t low, index_t high) {
+    return "an integer " + std::to_string(low) + " to " + std::to_string(high);
+  }
+  static std::string short_text(double v) { return Json(v).dump(); }
+
+  index_t integer(std::string_view key, const Json& v, index_t low, index_t high) const {
+    const bool too_large =
+        v.is_number_unsigned() &&
+        v.get<std::uint64_t>() > static_cast<std::uint64_t>((std::numeric_limits<index_t>::max)());
+    if (!v.is_number_integer() || too_large || v.get<index_t>() < low || v.get<index_t>() > high)
+      fail(key, integers(low, high), shown(v));
+    return v.get<index_t>();
+  }
+
+  Json json_ = Json::object();
+  std::string label_;
+  std::string text_;
+};
+
+}  // namespace sequin::inline SEQUIN_ABI

@@ -1,0 +1,95 @@
+/// The only header that includes a JSON library.
+#pragma once
+
+#include "sequin/core/error.hpp"
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace sequin::inline SEQUIN_ABI::detail {
+
+/// Python's `json` writes these three as bare words; they become texts with a mark in front.
+inline constexpr std::string_view kBareWordMark = "\x01";
+
+inline std::string quote_bare_words(std::string_view text) {
+  std::string out;
+  out.reserve(text.size() + 16);
+  bool in_text = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_text) {
+      out += c;
+      if (c == '\\' && i + 1 < text.size()) out += text[++i];
+      if (c == '"') in_text = false;
+      continue;
+    }
+    in_text = c == '"';
+    bool replaced = false;
+    for (const std::string_view word : {"-Infinity", "Infinity", "NaN"}) {
+      if (text.substr(i, word.size()) != word) continue;
+      out += "\"\\u0001" + std::string(word) + '"';
+      i += word.size() - 1;
+      replaced = true;
+      break;
+    }
+    if (!replaced) out += c;
+  }
+  return out;
+}
+
+/// Parses an object. Refuses, with a LoadError that begins with `label`: more than 16 MiB, nesting
+/// beyond 64, a key twice in an object, and what is no JSON (but Infinity, -Infinity and NaN).
+inline nlohmann::json parse_json_object(std::string_view text, const std::string& label) {
+  constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+  constexpr int kMaxDepth = 64;
+  const auto fail = [&](const std::string& what) { throw LoadError(label + ": " + what); };
+  if (text.size() > kMaxBytes)
+    fail("expected at most " + std::to_string(kMaxBytes) + " bytes of JSON, found " +
+         std::to_string(text.size()));
+  // Depth first: a parser's own recursion (and that of destruction) is then bounded.
+  int depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_text) {
+      if (c == '\\') ++i;
+      if (c == '"') in_text = false;
+      continue;
+    }
+    in_text = c == '"';
+    if ((c == '[' || c == '{') && ++depth > kMaxDepth)
+      fail("expected nesting of at most " + std::to_string(kMaxDepth) + ", found more");
+    if (c == ']' || c == '}') --depth;
+  }
+  using Json = nlohmann::json;
+  std::vector<std::vector<std::string>> keys;
+  const Json::parser_callback_t once = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key) {
+      auto& seen = keys.back();
+      const std::string key = parsed.get<std::string>();
+      for (const std::string& other : seen)
+        if (other == key) fail("'" + printable(key) + "': expected once, found twice");
+      seen.push_back(key);
+    }
+    return true;
+  };
+  Json value;
+  try {
+    value = Json::parse(quote_bare_words(text), once);
+  } catch (const Json::exception& e) {
+    std::string what = e.what();
+    if (const auto bracket = what.find("] "); bracket != std::string::npos)
+      what = what.substr(bracket + 2);
+    fail("expected JSON, found " + printable(what, 200));
+  }
+  if (!value.is_object()) fail("expected a JSON object, found " + std::string(value.type_name()));
+  return value;
+}
+
+}  // namespace sequin::inline SEQUIN_ABI::detail

@@ -1,0 +1,214 @@
+/// Reading and writing safetensors files.
+#pragma once
+
+#include "sequin/io/atomic_file.hpp"
+#include "sequin/io/mapped_file.hpp"
+#include "sequin/io/safetensors_header.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+/// A named tensor of a file. The bytes belong to the file and need not be aligned.
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<std::int64_t> shape;
+  std::span<const std::byte> bytes;
+};
+
+/// A safetensors file, mapped, its header checked whole before anything else: every tensor lies
+/// within the data, has the size that its shape and type ask for, overlaps no other, and nothing is
+/// left between or after them. A value; copies share the mapping.
+class SafetensorsFile {
+ public:
+  /// Throws LoadError: "FILE: tensor 'name': expected ..., found ...".
+  explicit SafetensorsFile(const std::filesystem::path& path, const SafetensorsLimits& limits = {})
+      : label_(detail::printable(path.string(), 400)) {
+    auto mapping = std::make_shared<MappedFile>(path);
+    parse(mapping->bytes(), limits);
+    mapping_ = std::move(mapping);
+  }
+  static SafetensorsFile open(const std::filesystem::path& path,
+                              const SafetensorsLimits& limits = {}) {
+    return SafetensorsFile(path, limits);
+  }
+
+  /// From memory that outlives the result; `label` begins the messages.
+  static SafetensorsFile from_memory(std::span<const std::byte> bytes, std::string label = "memory",
+                                     const SafetensorsLimits& limits = {}) {
+    SafetensorsFile file;
+    file.label_ = std::move(label);
+    file.parse(bytes, limits);
+    return file;
+  }
+
+  /// In the order of the header.
+  const std::vector<TensorEntry>& tensors() const noexcept { return tensors_; }
+  /// nullptr when there is none.
+  const TensorEntry* find(std::string_view name) const noexcept {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : &tensors_[found->second];
+  }
+  const std::map<std::string, std::string, std::less<>>& metadata() const noexcept {
+    return metadata_;
+  }
+  /// The path, or what `from_memory` was told.
+  const std::string& label() const noexcept { return label_; }
+
+ private:
+  SafetensorsFile() = default;
+
+  void parse(std::span<const std::byte> bytes, const SafetensorsLimits& limits) {
+    if (bytes.size() < 8)
+      throw LoadError(label_ + ": expected a safetensors file of at least 8 bytes, found " +
+                      std::to_string(bytes.size()));
+    std::uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof length);
+    if (length > limits.header_bytes)
+      throw LoadError(label_ + ": header: expected at most " + std::to_string(limits.header_bytes) +
+                      " bytes, found " + std::to_string(length));
+    if (length > bytes.size() - 8)
+      throw LoadError(label_ + ": header: expected " + std::to_string(length) + " bytes, found " +
+                      std::to_string(bytes.size() - 8) + " in the file");
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8,
+                                static_cast<std::size_t>(length));
+    detail::SafetensorsHeader header(text, label_, limits);
+    const auto data = bytes.subspan(8 + static_cast<std::size_t>(length));
+    metadata_ = std::move(header.metadata);
+    tensors_.reserve(header.entries.size());
+    for (const detail::HeaderEntry& e : header.entries) check(e, data.size());
+    check_tiling(header.entries, data.size());
+    for (detail::HeaderEntry& e : header.entries) {
+      by_name_.emplace(e.name, tensors_.size());
+      tensors_.push_back({std::move(e.name), e.dtype, std::move(e.shape),
+                          data.subspan(static_cast<std::size_t>(e.begin),
+                                       static_cast<std::size_t>(e.end - e.begin))});
+    }
+  }
+
+  [[noreturn]] void fail(const detail::HeaderEntry& e, const std::string& what) const {
+    throw LoadError(label_ + ": tensor '" + detail::printable(e.name) + "': " + what);
+  }
+
+  void check(const detail::HeaderEntry& e, std::uint64_t data_size) const {
+    const std::string found = "[" + std::to_string(e.begin) + ", " + std::to_string(e.end) + "]";
+    if (e.begin > e.end || e.end > data_size)
+      fail(e, "data_offsets: expected within the " + std::to_string(data_size) +
+                  " bytes of data, found " + found);
+    std::uint64_t size = dtype_size(e.dtype);
+    const bool empty = std::any_of(e.shape.begin(), e.shape.end(), [](auto n) { return n == 0; });
+    for (const std::int64_t n : e.shape) {
+      const auto extent = static_cast<std::uint64_t>(n);
+      if (!empty && extent > data_size / size + 1)
+        fail(e, "shape: expected elements for " + std::to_string(e.end - e.begin) +
+                    " bytes, found more than the file holds");
+      size = empty ? 0 : size * extent;
+    }
+    if (size != e.end - e.begin)
+      fail(e, "data_offsets: expected " + std::to_string(size) +
+                  " bytes (shape and dtype), found " + std::to_string(e.end - e.begin));
+  }
+
+  void check_tiling(const std::vector<detail::HeaderEntry>& entries,
+                    std::uint64_t data_size) const {
+    std::vector<const detail::HeaderEntry*> order;
+    order.reserve(entries.size());
+    for (const auto& e : entries) order.push_back(&e);
+    std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+      return a->begin != b->begin ? a->begin < b->begin : a->end < b->end;
+    });
+    std::uint64_t at = 0;
+    for (const detail::HeaderEntry* e : order) {
+      if (e->begin != at)
+        fail(*e, "data_offsets: expected to begin at byte " + std::to_string(at) +
+                     (e->begin < at ? " or later (it overlaps another)" : " (bytes are left out)") +
+                     ", found " + std::to_string(e->begin));
+      at = e->end;
+    }
+    if (at != data_size)
+      throw LoadError(label_ + ": expected " + std::to_string(at) + " bytes of data, found " +
+                      std::to_string(data_size));
+  }
+
+  std::string label_;
+  std::shared_ptr<const MappedFile> mapping_;
+  std::vector<TensorEntry> tensors_;
+  std::map<std::string, std::size_t, std::less<>> by_name_;
+  std::map<std::string, std::string, std::less<>> metadata_;
+};
+
+namespace detail {
+
+/// A JSON text with quotes.
+inline std::string json_text(std::string_view s) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : s) {
+    const auto u = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (u < 0x20) {
+      out += "\\u00";
+      out += kHex[u >> 4];
+      out += kHex[u & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+}  // namespace detail
+
+/// Writes tensors in the order given, atomically (AtomicFile). Throws LoadError when the file
+/// cannot be written, a name occurs twice, or an entry's bytes are not those of its shape.
+inline void save_safetensors(const std::filesystem::path& path,
+                             const std::vector<TensorEntry>& entries,
+                             const std::map<std::string, std::string>& metadata = {}) {
+  const std::string label = detail::printable(path.string(), 400);
+  std::string header = "{";
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) {
+      if (header.back() != '{') header += ',';
+      header += detail::json_text(key) + ':' + detail::json_text(value);
+    }
+    header += '}';
+  }
+  std::map<std::string_view, bool> seen;
+  std::uint64_t at = 0;
+  for (const TensorEntry& e : entries) {
+    std::uint64_t size = dtype_size(e.dtype);
+    for (const std::int64_t n : e.shape) size *= static_cast<std::uint64_t>(n);
+    if (size != e.bytes.size() || !seen.emplace(e.name, true).second)
+      throw LoadError(label + ": tensor '" + detail::printable(e.name) + "': expected " +
+                      std::to_string(size) + " bytes under a name of its own, found " +
+                      std::to_string(e.bytes.size()));
+    if (header.size() > 1) header += ',';
+    header += detail::json_text(e.name) + ":{\"dtype\":\"" + std::string(dtype_name(e.dtype)) +
+              "\",\"shape\":[";
+    for (std::size_t i = 0; i < e.shape.size(); ++i)
+      header += (i == 0 ? "" : ",") + std::to_string(e.shape[i]);
+    header += "],\"data_offsets\":[" + std::to_string(at) + ',' + std::to_string(at + size) + "]}";
+    at += size;
+  }
+  header += '}';
+  header.append((8 - header.size() % 8) % 8, ' ');
+  AtomicFile file(path);
+  const std::uint64_t length = header.size();
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(header);
+  for (const TensorEntry& e : entries) file.write(e.bytes);
+  file.commit();
+}
+
+}  // namespace sequin::inline SEQUIN_ABI

@@ -1,0 +1,113 @@
+/// The weights of a folder, in one file or in shards.
+#pragma once
+
+#include "sequin/io/json.hpp"
+#include "sequin/io/safetensors.hpp"
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+/// All tensors of a checkpoint. A value; copies share the files.
+class WeightsSource {
+ public:
+  explicit WeightsSource(SafetensorsFile file) : label_(file.label()) { add(std::move(file)); }
+
+  /// `label` begins the messages.
+  explicit WeightsSource(std::string label) : label_(std::move(label)) {}
+
+  /// Adds the tensors of a shard. Throws LoadError when a name is there already.
+  void add(SafetensorsFile file) {
+    for (const TensorEntry& e : file.tensors()) {
+      if (!by_name_.emplace(e.name, tensors_.size()).second)
+        throw LoadError(file.label() + ": tensor '" + detail::printable(e.name) +
+                        "': expected in one shard, found in two");
+      tensors_.push_back(e);
+      elements_ += static_cast<double>(e.bytes.size() / dtype_size(e.dtype));
+    }
+    files_.push_back(std::move(file));
+  }
+
+  const std::vector<TensorEntry>& tensors() const noexcept { return tensors_; }
+  const TensorEntry* find(std::string_view name) const noexcept {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : &tensors_[found->second];
+  }
+  const std::string& label() const noexcept { return label_; }
+  /// Number of elements of all tensors.
+  double element_count() const noexcept { return elements_; }
+
+ private:
+  std::string label_;
+  std::vector<SafetensorsFile> files_;
+  std::vector<TensorEntry> tensors_;
+  std::map<std::string, std::size_t, std::less<>> by_name_;
+  double elements_ = 0;
+};
+
+namespace detail {
+
+/// The shards that model.safetensors.index.json names: files in the same folder, nowhere else.
+inline WeightsSource open_shards(const std::filesystem::path& index) {
+  const std::string label = printable(index.string(), 400);
+  const MappedFile file(index);
+  const nlohmann::json json = parse_json_object(
+      {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, label);
+  const auto map = json.find("weight_map");
+  if (map == json.end() || !map->is_object())
+    throw LoadError(label + ": weight_map: expected an object");
+  std::map<std::string, std::vector<std::string>> shards;
+  for (const auto& item : map->items()) {
+    if (!item.value().is_string())
+      throw LoadError(label + ": weight_map: '" + printable(item.key()) +
+                      "': expected a file name");
+    shards[item.value().get<std::string>()].push_back(item.key());
+  }
+  WeightsSource source(label);
+  std::size_t named = 0;
+  const auto folder = std::filesystem::weakly_canonical(
+      index.parent_path().empty() ? std::filesystem::path(".") : index.parent_path());
+  for (const auto& [name, tensors] : shards) {
+    const std::filesystem::path relative(name);
+    if (name.empty() || relative.is_absolute() || relative.has_parent_path() || name == "..")
+      throw LoadError(label + ": weight_map: expected the name of a file beside it, found '" +
+                      printable(name) + "'");
+    // A link may lead to another folder of the same cache, but not the name itself.
+    SafetensorsFile shard(folder / relative);
+    for (const std::string& tensor : tensors)
+      if (shard.find(tensor) == nullptr)
+        throw LoadError(shard.label() + ": tensor '" + printable(tensor) + "': expected (from " +
+                        label + "), found none");
+    named += tensors.size();
+    source.add(std::move(shard));
+  }
+  if (named != source.tensors().size())
+    throw LoadError(label + ": weight_map: expected the " +
+                    std::to_string(source.tensors().size()) + " tensors of its shards, found " +
+                    std::to_string(named));
+  return source;
+}
+
+}  // namespace detail
+
+/// Opens `path`, a .safetensors file, or what a folder holds: weights.safetensors,
+/// model.safetensors or the shards of model.safetensors.index.json. Throws LoadError.
+inline WeightsSource open_weights(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return WeightsSource(SafetensorsFile(path));
+  for (const char* name : {"weights.safetensors", "model.safetensors"})
+    if (fs::exists(path / name, ignored)) return WeightsSource(SafetensorsFile(path / name));
+  const fs::path index = path / "model.safetensors.index.json";
+  if (fs::exists(index, ignored)) return detail::open_shards(index);
+  throw LoadError(detail::printable(path.string(), 400) +
+                  ": expected weights.safetensors, model.safetensors or " +
+                  "model.safetensors.index.json, found none");
+}
+
+}  // namespace sequin::inline SEQUIN_ABI
