@@ -60,20 +60,49 @@ inline void store(T* p, const Vec<T>& v) {
   v.store_unaligned(p);
 }
 
+/// The value at `p` in all lanes.
+template <class T>
+inline Vec<T> broadcast(const T* p) {
+  return Vec<T>(*p);
+}
+
+/// All lanes hold 0.
+template <class T>
+inline Vec<T> zero() {
+  return Vec<T>(T{0});
+}
+
+namespace detail {
+
+/// Copies the first `n` < 2 * Block elements, in blocks of halving size, without a call.
+template <std::ptrdiff_t Block, class T>
+inline void copy_partial(T* to, const T* from, std::ptrdiff_t n) {
+  if constexpr (Block > 0) {
+    const bool whole = (n & Block) != 0;
+    if (whole) std::memcpy(to, from, static_cast<std::size_t>(Block) * sizeof(T));
+    const std::ptrdiff_t done = whole ? Block : 0;
+    copy_partial<Block / 2>(to + done, from + done, n);
+  }
+}
+
+}  // namespace detail
+
 /// Reads the first `n` (0 to `kLanes<T>`) values and no byte more; the other lanes are 0.
 template <class T>
 inline Vec<T> load_partial(const T* p, std::ptrdiff_t n) {
+  if (n >= kLanes<T>) return simd::load<T>(p);
   alignas(64) T buffer[static_cast<std::size_t>(kLanes<T>)] = {};
-  std::memcpy(buffer, p, static_cast<std::size_t>(n) * sizeof(T));
+  detail::copy_partial<kLanes<T> / 2>(buffer, p, n);
   return Vec<T>::load_aligned(buffer);
 }
 
 /// Writes the first `n` (0 to `kLanes<T>`) lanes and no byte more.
 template <class T>
 inline void store_partial(T* p, const Vec<T>& v, std::ptrdiff_t n) {
+  if (n >= kLanes<T>) return simd::store<T>(p, v);
   alignas(64) T buffer[static_cast<std::size_t>(kLanes<T>)];
   v.store_aligned(buffer);
-  std::memcpy(p, buffer, static_cast<std::size_t>(n) * sizeof(T));
+  detail::copy_partial<kLanes<T> / 2>(p, buffer, n);
 }
 
 /// a * b + c, in one rounding where the instruction set has it.
@@ -88,24 +117,77 @@ inline Vec<T> fnma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
   return xsimd::fnma(a, b, c);
 }
 
-/// The sum of all lanes.
-template <class T>
-inline T reduce_add(const Vec<T>& v) {
-#if XSIMD_VERSION_MAJOR >= 9
-  return xsimd::reduce_add(v);
-#else
-  return xsimd::hadd(v);
+namespace detail {
+
+/// Folds the lanes with `f`, the upper half onto the lower until one is left: for four lanes
+/// f(f(v0, v2), f(v1, v3)). `f` takes two registers of any width.
+template <class T, class A, class F>
+inline T fold(const xsimd::batch<T, A>& v, F&& f) {
+  constexpr std::size_t size = xsimd::batch<T, A>::size;
+#if defined(__AVX512F__)
+  if constexpr (size * sizeof(T) == 64) {
+    using Half = xsimd::batch<T, xsimd::avx>;
+    if constexpr (sizeof(T) == 4) {
+      const __m512d all = _mm512_castps_pd(v);
+      return fold<T>(f(Half(_mm256_castpd_ps(_mm512_castpd512_pd256(all))),
+                       Half(_mm256_castpd_ps(_mm512_extractf64x4_pd(all, 1)))),
+                     f);
+    } else {
+      return fold<T>(f(Half(_mm512_castpd512_pd256(v)), Half(_mm512_extractf64x4_pd(v, 1))), f);
+    }
+  }
 #endif
+#if defined(__AVX__)
+  if constexpr (size * sizeof(T) == 32) {
+    using Half = xsimd::batch<T, xsimd::sse2>;
+    if constexpr (sizeof(T) == 4) {
+      return fold<T>(f(Half(_mm256_castps256_ps128(v)), Half(_mm256_extractf128_ps(v, 1))), f);
+    } else {
+      return fold<T>(f(Half(_mm256_castpd256_pd128(v)), Half(_mm256_extractf128_pd(v, 1))), f);
+    }
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (size * sizeof(T) == 16) {
+    using Quarter = xsimd::batch<T, xsimd::sse2>;
+    if constexpr (sizeof(T) == 4) {
+      const Quarter two = f(Quarter(v), Quarter(_mm_movehl_ps(v, v)));
+      return _mm_cvtss_f32(f(two, Quarter(_mm_shuffle_ps(two, two, 1))));
+    } else {
+      return _mm_cvtsd_f64(f(Quarter(v), Quarter(_mm_unpackhi_pd(v, v))));
+    }
+  }
+#endif
+  alignas(64) T lanes[size];
+  v.store_aligned(lanes);
+  for (std::size_t half = size / 2; half > 0; half /= 2) {
+    for (std::size_t i = 0; i < half; ++i) {
+      using One = xsimd::batch<T, A>;
+      alignas(64) T result[size];
+      f(One(lanes[i]), One(lanes[i + half])).store_aligned(result);
+      lanes[i] = result[0];
+    }
+  }
+  return lanes[0];
 }
 
-/// The largest lane; NaN in a lane may be lost, so test for it apart where it matters.
+}  // namespace detail
+
+/// The sum of all lanes, in the same order with every xsimd: the upper half of the lanes is added
+/// to the lower half until one lane is left. ((v0 + v4) + (v2 + v6)) + ((v1 + v5) + (v3 + v7)).
+template <class T>
+inline T reduce_add(const Vec<T>& v) {
+  return detail::fold<T>(v, [](const auto& a, const auto& b) { return a + b; });
+}
+
+/// The largest or smallest lane; NaN in a lane may be lost, so test for it apart where it matters.
 template <class T>
 inline T reduce_max(const Vec<T>& v) {
-  alignas(64) T buffer[static_cast<std::size_t>(kLanes<T>)];
-  v.store_aligned(buffer);
-  T best = buffer[0];
-  for (std::ptrdiff_t i = 1; i < kLanes<T>; ++i) best = buffer[i] > best ? buffer[i] : best;
-  return best;
+  return detail::fold<T>(v, [](const auto& a, const auto& b) { return xsimd::max(a, b); });
+}
+template <class T>
+inline T reduce_min(const Vec<T>& v) {
+  return detail::fold<T>(v, [](const auto& a, const auto& b) { return xsimd::min(a, b); });
 }
 
 /// Per lane: mask ? a : b.
@@ -136,14 +218,22 @@ inline Vec<T> from_bits(const Bits<T>& v) {
 #endif
 }
 
-/// Lane by lane; where a lane is NaN the result is b's lane.
+/// Lane by lane a < b ? a : b and a > b ? a : b: where a lane is NaN the result is b's lane.
 template <class T>
 inline Vec<T> min(const Vec<T>& a, const Vec<T>& b) {
+#if defined(__SSE2__)
+  return xsimd::min(a, b);  // the instruction does just that
+#else
   return simd::select<T>(a < b, a, b);
+#endif
 }
 template <class T>
 inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
+#if defined(__SSE2__)
+  return xsimd::max(a, b);
+#else
   return simd::select<T>(a > b, a, b);
+#endif
 }
 template <class T>
 inline Vec<T> abs(const Vec<T>& v) {
@@ -153,14 +243,29 @@ template <class T>
 inline Vec<T> sqrt(const Vec<T>& v) {
   return xsimd::sqrt(v);
 }
+/// -v, zeros and NaN included.
+template <class T>
+inline Vec<T> negate(const Vec<T>& v) {
+  return v ^ Vec<T>(T(-0.0));
+}
+/// |magnitude| with the sign bit of `sign`.
+template <class T>
+inline Vec<T> copy_sign(const Vec<T>& magnitude, const Vec<T>& sign) {
+  return simd::abs<T>(magnitude) | (sign & Vec<T>(T(-0.0)));
+}
 /// True in the lanes that hold NaN.
 template <class T>
 inline Mask<T> is_nan(const Vec<T>& v) {
   return !(v == v);  // some versions of xsimd compare != as ordered, false for NaN
 }
+/// Whether one lane, or every lane, is true. `T` has to be named: any<float>(a < b).
 template <class T>
 inline bool any(const Mask<T>& mask) {
   return xsimd::any(mask);
+}
+template <class T>
+inline bool all(const Mask<T>& mask) {
+  return xsimd::all(mask);
 }
 
 /// out[i] = f(in0[i], in1[i], ...) for i < n. The tail runs through the same `f` on a padded
