@@ -25,10 +25,21 @@ namespace sequin::inline SEQUIN_ABI {
 /// (disk full), the target stays as it was and nothing is left behind.
 class AtomicFile {
  public:
-  /// Throws LoadError when the folder cannot be written.
+  /// Throws LoadError when the folder cannot be written or `path` is something else than a file: a
+  /// rename would replace a device. Where it is a link, the file that it leads to is written.
   explicit AtomicFile(const std::filesystem::path& path) : path_(path) {
+    std::error_code ignored;
+    const auto status = std::filesystem::status(path, ignored);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+      throw LoadError(detail::printable(path.string(), 400) +
+                      ": expected a file to write, found a " +
+                      (std::filesystem::is_directory(status) ? "directory" : "device or pipe"));
+    if (std::filesystem::is_symlink(path, ignored)) {
+      auto target = std::filesystem::canonical(path, ignored);
+      if (!ignored) path_ = std::move(target);
+    }
     std::random_device random;
-    temporary_ = path;
+    temporary_ = path_;
     temporary_ += ".tmp" + std::to_string(random()) + std::to_string(random());
     file_ = std::fopen(temporary_.string().c_str(), "wbx");
     if (file_ == nullptr) fail("cannot be written", errno);
@@ -39,6 +50,7 @@ class AtomicFile {
 
   /// Throws LoadError with the reason.
   void write(std::span<const std::byte> bytes) {
+    if (file_ == nullptr) fail("cannot be written", EBADF);
     if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
       fail("cannot be written", errno);
   }
@@ -46,14 +58,14 @@ class AtomicFile {
 
   /// Makes the new contents the file's. Throws LoadError; the old contents then stay.
   void commit() {
-    bool good = std::fflush(file_) == 0;
+    if (file_ == nullptr) fail("cannot be written", EBADF);
+    int error = std::fflush(file_) == 0 ? 0 : errno;
 #if !defined(_WIN32)
-    good = good && ::fsync(::fileno(file_)) == 0;
+    if (error == 0 && ::fsync(::fileno(file_)) != 0) error = errno;
 #endif
-    int error = errno;
-    good = std::fclose(file_) == 0 && good;
+    if (std::fclose(file_) != 0 && error == 0) error = errno;
     file_ = nullptr;
-    if (!good) fail("cannot be written", error);
+    if (error != 0) fail("cannot be written", error);
     std::error_code failed;
     std::filesystem::rename(temporary_, path_, failed);
     if (failed) fail("cannot be replaced", failed.value());

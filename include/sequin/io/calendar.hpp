@@ -11,8 +11,8 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
-/// "2016-07-01", "2016-07-01 05:30", "2016-07-01 05:30:00" or the same with T, as seconds since
-/// 1970-01-01 00:00 of a clock without zones. Throws LoadError for anything else.
+/// "2016-07-01", "2016-07-01 05:30", "2016-07-01 05:30:00", the same with T or as "2016/7/1 5:30",
+/// as seconds since 1970-01-01 00:00 of a clock without zones. Throws LoadError for anything else.
 inline std::int64_t parse_time(std::string_view text) {
   const auto fail = [&] {
     throw LoadError("expected a time as 2016-07-01 05:30:00, found '" +
@@ -27,6 +27,10 @@ inline std::int64_t parse_time(std::string_view text) {
     }
     return value;
   };
+  const auto short_number = [&] {
+    const bool two = at + 1 < text.size() && text[at + 1] >= '0' && text[at + 1] <= '9';
+    return number(two ? 2 : 1);
+  };
   const auto skip = [&](std::string_view allowed) {
     if (at >= text.size() || allowed.find(text[at]) == std::string_view::npos) fail();
     ++at;
@@ -34,16 +38,16 @@ inline std::int64_t parse_time(std::string_view text) {
   namespace c = std::chrono;
   const int year = number(4);
   skip("-/");
-  const int month = number(2);
+  const int month = short_number();
   skip("-/");
-  const int day = number(2);
+  const int day = short_number();
   const c::year_month_day date(c::year(year), c::month(static_cast<unsigned>(month)),
                                c::day(static_cast<unsigned>(day)));
   if (!date.ok()) fail();
   int hour = 0, minute = 0, second = 0;
   if (at < text.size()) {
     skip(" T");
-    hour = number(2);
+    hour = short_number();
     skip(":");
     minute = number(2);
     if (at < text.size()) {
@@ -56,8 +60,11 @@ inline std::int64_t parse_time(std::string_view text) {
   return static_cast<std::int64_t>(days) * 86400 + hour * 3600 + minute * 60 + second;
 }
 
-/// "2016-07-01 05:30:00".
+/// "2016-07-01 05:30:00". Throws LoadError outside the years 0 to 9999.
 inline std::string format_time(std::int64_t seconds) {
+  if (seconds < -62167219200 || seconds > 253402300799)
+    throw LoadError("expected a time in the years 0 to 9999, found " + std::to_string(seconds) +
+                    " seconds since 1970");
   namespace c = std::chrono;
   const c::sys_seconds moment{c::seconds(seconds)};
   const c::sys_days date = c::floor<c::days>(moment);

@@ -46,7 +46,12 @@ class Config {
   bool has(std::string_view key) const { return find(key) != nullptr; }
   bool is_string(std::string_view key) const {
     const Json* const v = find(key);
-    return v != nullptr && v->is_string();
+    return v != nullptr && v->is_string() && !is_bare_word(*v);
+  }
+  /// True when the key is there and null, which getters take as absent.
+  bool is_null(std::string_view key) const {
+    const auto found = json_.find(std::string(key));
+    return found != json_.end() && found->is_null();
   }
   std::vector<std::string> keys() const {
     std::vector<std::string> names;
@@ -86,27 +91,19 @@ class Config {
     for (const Json& item : *v) list.push_back(integer(key, item, -kAny, kAny));
     return list;
   }
-  /// A number in [low, high]; infinity and NaN only where the bounds allow them.
-  double get_double(std::string_view key, double fallback,
-                    double low = -std::numeric_limits<double>::infinity(),
-                    double high = std::numeric_limits<double>::infinity()) const {
+  /// A number, which may be infinite.
+  double get_double(std::string_view key, double fallback) const {
+    return get_double(key, fallback, -kInfinity, kInfinity);
+  }
+  /// A number in [low, high]; NaN never.
+  double get_double(std::string_view key, double low, double high) const {
     const Json* const v = find(key);
-    if (v == nullptr) return fallback;
-    double number = 0;
-    if (v->is_number()) {
-      number = v->get<double>();
-    } else if (v->is_string() && v->get<std::string>().starts_with(detail::kBareWordMark)) {
-      const std::string word = v->get<std::string>().substr(1);
-      constexpr double inf = std::numeric_limits<double>::infinity();
-      number = word == "Infinity"    ? inf
-               : word == "-Infinity" ? -inf
-                                     : std::numeric_limits<double>::quiet_NaN();
-    } else {
-      fail(key, "a number", shown(*v));
-    }
-    if (!(number >= low && number <= high))
-      fail(key, "a number " + short_text(low) + " to " + short_text(high), shown(*v));
-    return number;
+    if (v == nullptr) fail(key, numbers(low, high), "nothing");
+    return number(key, *v, low, high);
+  }
+  double get_double(std::string_view key, double fallback, double low, double high) const {
+    const Json* const v = find(key);
+    return v == nullptr ? fallback : number(key, *v, low, high);
   }
   /// true, false, 1 or 0.
   bool get_bool(std::string_view key, bool fallback) const {
@@ -117,9 +114,12 @@ class Config {
     fail(key, "true, false, 1 or 0", shown(*v));
   }
   std::string get_string(std::string_view key, std::string_view fallback) const {
+    return find(key) == nullptr ? std::string(fallback) : get_string(key);
+  }
+  std::string get_string(std::string_view key) const {
     const Json* const v = find(key);
-    if (v == nullptr) return std::string(fallback);
-    if (!v->is_string()) fail(key, "a text", shown(*v));
+    if (v == nullptr) fail(key, "a text", "nothing");
+    if (!v->is_string() || is_bare_word(*v)) fail(key, "a text", shown(*v));
     return v->get<std::string>();
   }
   /// The object under a key; an empty one when absent.
@@ -135,6 +135,7 @@ class Config {
 
  private:
   using Json = nlohmann::json;
+  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
   const Json* find(std::string_view key) const {
     const auto found = json_.find(std::string(key));
@@ -146,13 +147,35 @@ class Config {
     throw ConfigError(label_ + ": " + std::string(key) + ": expected " + expected + ", found " +
                       found);
   }
+  static bool is_bare_word(const Json& v) {
+    return v.is_string() && v.get_ref<const std::string&>().starts_with(detail::kBareWordMark);
+  }
   static std::string shown(const Json& v) {
+    if (is_bare_word(v)) return v.get_ref<const std::string&>().substr(1);
     return detail::printable(v.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
   }
   static std::string integers(index_t low, index_t high) {
     return "an integer " + std::to_string(low) + " to " + std::to_string(high);
   }
-  static std::string short_text(double v) { return Json(v).dump(); }
+  static std::string numbers(double low, double high) {
+    if (low == -kInfinity && high == kInfinity) return "a number";
+    const auto text = [](double v) {
+      return v == kInfinity ? "Infinity" : v == -kInfinity ? "-Infinity" : Json(v).dump();
+    };
+    return "a number " + text(low) + " to " + text(high);
+  }
+
+  double number(std::string_view key, const Json& v, double low, double high) const {
+    double found = std::numeric_limits<double>::quiet_NaN();
+    if (v.is_number()) {
+      found = v.get<double>();
+    } else if (is_bare_word(v)) {
+      const std::string word = shown(v);
+      if (word != "NaN") found = word == "Infinity" ? kInfinity : -kInfinity;
+    }
+    if (!(found >= low && found <= high)) fail(key, numbers(low, high), shown(v));
+    return found;
+  }
 
   index_t integer(std::string_view key, const Json& v, index_t low, index_t high) const {
     const bool too_large =

@@ -6,6 +6,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <deque>
 #include <filesystem>
 #include <limits>
 #include <string>
@@ -20,7 +21,8 @@ struct CsvOptions {
   Missing missing = Missing::error;
 };
 
-/// A header row, then rows of numbers; a first column that does not hold numbers is kept as text.
+/// A header row, then rows of numbers; a first column that is called "date" or does not hold
+/// numbers is kept as text.
 struct CsvTable {
   std::vector<std::string> columns;  ///< names of the number columns
   std::vector<std::string> times;    ///< the text column, one a row; empty when there is none
@@ -42,15 +44,21 @@ class CsvReader {
     throw LoadError(label_ + ":" + std::to_string(line_) + ": " + what);
   }
 
-  /// Cells of the next line that is not empty; false at the end.
+  /// Cells of the next line, valid until the line after; false at the end. Empty lines may only
+  /// stand there: between others they would hide a row.
   bool next(std::vector<std::string_view>& cells) {
+    bool gap = false;
     while (at_ < text_.size()) {
       ++line_;
       const std::size_t end = (std::min)(text_.find('\n', at_), text_.size());
       std::string_view line = text_.substr(at_, end - at_);
       at_ = end + 1;
       if (line.ends_with('\r')) line.remove_suffix(1);
-      if (line.empty()) continue;
+      if (line.empty()) {
+        gap = true;
+        continue;
+      }
+      if (gap) fail("expected no empty line before a row, found one");
       split(line, cells);
       return true;
     }
@@ -58,24 +66,23 @@ class CsvReader {
   }
 
  private:
-  void split(std::string_view line, std::vector<std::string_view>& cells) const {
+  void split(std::string_view line, std::vector<std::string_view>& cells) {
     cells.clear();
+    unquoted_.clear();
     if (line.find('\0') != std::string_view::npos) fail("expected text, found a NUL byte");
+    if (line.find('\r') != std::string_view::npos)
+      fail("expected lines that end in LF or CRLF, found a CR within one");
     for (;;) {
       std::string_view cell;
       std::size_t end = 0;
       if (line.starts_with('"')) {
-        const std::size_t quote = line.find('"', 1);
-        if (quote == std::string_view::npos || (quote + 1 < line.size() && line[quote + 1] != ','))
-          fail("expected a closing quote before the next comma, found none");
-        cell = line.substr(1, quote - 1);
-        end = quote + 1;
+        end = quoted(line, cell);
       } else {
         end = (std::min)(line.find(','), line.size());
         cell = line.substr(0, end);
+        while (cell.starts_with(' ')) cell.remove_prefix(1);
+        while (cell.ends_with(' ')) cell.remove_suffix(1);
       }
-      while (cell.starts_with(' ')) cell.remove_prefix(1);
-      while (cell.ends_with(' ')) cell.remove_suffix(1);
       cells.push_back(cell);
       if (end >= line.size()) return;
       line.remove_prefix(end + 1);
@@ -86,20 +93,40 @@ class CsvReader {
     }
   }
 
+  /// The cell of a line that begins with a quote ("" stands for one); returns where it ends.
+  std::size_t quoted(std::string_view line, std::string_view& cell) {
+    std::string inside;
+    for (std::size_t i = 1; i < line.size(); ++i) {
+      if (line[i] != '"') {
+        inside += line[i];
+      } else if (i + 1 < line.size() && line[i + 1] == '"') {
+        inside += line[i++];
+      } else if (i + 1 == line.size() || line[i + 1] == ',') {
+        cell = unquoted_.emplace_back(std::move(inside));
+        return i + 1;
+      } else {
+        break;
+      }
+    }
+    fail("expected a closing quote before a comma or the end of the line, found none");
+  }
+
   std::string_view text_;
   const std::string& label_;
+  std::deque<std::string> unquoted_;  // what cells of this line refer to
   std::size_t at_ = 0;
   std::size_t line_ = 0;
 };
 
 inline bool csv_number(std::string_view cell, double& value) {
-  if (cell.starts_with('+')) cell.remove_prefix(1);
+  if (cell.starts_with('+') && !cell.starts_with("+-")) cell.remove_prefix(1);
   const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
   return error == std::errc{} && end == cell.data() + cell.size() && !cell.empty();
 }
 
 inline bool csv_missing(std::string_view cell) {
-  return cell.empty() || cell == "nan" || cell == "NaN" || cell == "NAN" || cell == "NA";
+  return cell.empty() || cell == "nan" || cell == "NaN" || cell == "NAN" || cell == "NA" ||
+         cell == "-nan";
 }
 
 }  // namespace detail
@@ -122,8 +149,8 @@ inline CsvTable read_csv(const std::filesystem::path& path, const CsvOptions& op
   if (all_numbers) reader.fail("expected a header row with names, found numbers");
 
   CsvTable table;
-  bool has_text = false;
-  bool first = true;
+  bool has_text = names[0] == "date";
+  bool first = !has_text;
   while (reader.next(cells)) {
     if (cells.size() != names.size())
       reader.fail("expected " + std::to_string(names.size()) + " cells, found " +
@@ -148,14 +175,23 @@ inline CsvTable read_csv(const std::filesystem::path& path, const CsvOptions& op
 }
 
 /// Writes a table atomically: `times` (under the name "date") may be empty, numbers in the shortest
-/// form that reads back the same. Throws LoadError.
+/// form that reads back the same. Throws LoadError when the file cannot be written, a text has
+/// control characters, or the number of values is not that of the cells.
 inline void write_csv(const std::filesystem::path& path, const std::vector<std::string>& columns,
                       const std::vector<std::string>& times, const std::vector<double>& values) {
   std::string text;
   const auto cell = [&](std::string_view s) {
-    const bool quote = s.find_first_of(",\"\n\r") != std::string_view::npos;
+    const bool quote =
+        s.find_first_of(",\"") != std::string_view::npos || s.starts_with(' ') || s.ends_with(' ');
     if (quote) text += '"';
-    for (const char c : s) text += c == '"' || c == '\n' || c == '\r' ? '\'' : c;
+    for (const char c : s) {
+      if (static_cast<unsigned char>(c) < 0x20)
+        throw LoadError(detail::printable(path.string(), 400) +
+                        ": expected texts without control characters, found '" +
+                        detail::printable(s) + "'");
+      if (c == '"') text += c;
+      text += c;
+    }
     if (quote) text += '"';
   };
   if (!times.empty()) text += "date";
@@ -176,7 +212,10 @@ inline void write_csv(const std::filesystem::path& path, const std::vector<std::
       if (c > 0 || !times.empty()) text += ',';
       char buffer[32];
       const double v = values[r * columns.size() + c];
-      text.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, v).ptr);
+      if (std::isnan(v))
+        text += "nan";
+      else
+        text.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, v).ptr);
     }
     text += '\n';
   }

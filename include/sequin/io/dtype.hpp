@@ -4,12 +4,16 @@
 #include "sequin/core/error.hpp"
 
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -92,14 +96,27 @@ void convert_each(std::span<const std::byte> bytes, std::span<T> out, F f) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     Source v;
     std::memcpy(&v, bytes.data() + i * sizeof(Source), sizeof(Source));
-    out[i] = static_cast<T>(f(v));
+    const auto value = f(v);
+    if constexpr (std::integral<T>) {
+      using V = std::remove_const_t<decltype(value)>;
+      if constexpr (std::floating_point<V>) {
+        throw LoadError("expected integers, found floating-point numbers");
+      } else if constexpr (!std::same_as<V, bool>) {
+        if (!std::in_range<T>(value))
+          throw LoadError("element " + std::to_string(i) + ": expected an integer of " +
+                          std::to_string(sizeof(T)) + " bytes, found " + std::to_string(value));
+      }
+    }
+    out[i] = static_cast<T>(value);
   }
 }
 
 }  // namespace detail
 
-/// Converts out.size() elements of type `dtype`; the bytes need no alignment.
-/// Throws LoadError when the number of bytes is not theirs.
+/// Converts out.size() elements of type `dtype`; the bytes need no alignment. What T cannot hold is
+/// rounded as a cast rounds when T is float or double.
+/// Throws LoadError when the number of bytes is not theirs, and, where T is an integer, for
+/// floating-point elements and for integers that T cannot hold.
 template <class T>
 void convert_elements(DType dtype, std::span<const std::byte> bytes, std::span<T> out) {
   static_assert(std::endian::native == std::endian::little, "files are little-endian");

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -66,16 +67,15 @@ inline nlohmann::json parse_json_object(std::string_view text, const std::string
     if (c == ']' || c == '}') --depth;
   }
   using Json = nlohmann::json;
-  std::vector<std::vector<std::string>> keys;
+  std::vector<std::unordered_set<std::string>> keys;
   const Json::parser_callback_t once = [&](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key) {
-      auto& seen = keys.back();
       const std::string key = parsed.get<std::string>();
-      for (const std::string& other : seen)
-        if (other == key) fail("'" + printable(key) + "': expected once, found twice");
-      seen.push_back(key);
+      if (key.starts_with(kBareWordMark)) fail("expected a key, found " + printable(key.substr(1)));
+      if (!keys.back().insert(key).second)
+        fail("'" + printable(key) + "': expected once, found twice");
     }
     return true;
   };

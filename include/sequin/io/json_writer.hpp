@@ -1,10 +1,11 @@
-/// Writes JSON for metrics, without a JSON library.
+/// Writes JSON for metrics and configurations, without a JSON library.
 #pragma once
 
-#include "sequin/io/safetensors.hpp"
+#include "sequin/io/json_text.hpp"
 
 #include <charconv>
 #include <cmath>
+#include <concepts>
 #include <string>
 #include <string_view>
 
@@ -33,6 +34,21 @@ class JsonWriter {
     char buffer[32];
     const auto end = std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
     text_.append(buffer, end);
+    return *this;
+  }
+  /// A whole number, exactly; true or false for a bool.
+  template <std::integral I>
+  JsonWriter& value(I number) {
+    separate();
+    if constexpr (std::same_as<I, bool>)
+      text_ += number ? "true" : "false";
+    else
+      text_ += std::to_string(number);
+    return *this;
+  }
+  JsonWriter& null() {
+    separate();
+    text_ += "null";
     return *this;
   }
   JsonWriter& value(std::string_view text) {

@@ -63,7 +63,8 @@ void load_weights(Block& block, const WeightsSource& source) {
       if (entry == nullptr) {
         entry = other;
         called = alias;
-      } else if (entry->dtype != other->dtype || !std::ranges::equal(entry->bytes, other->bytes)) {
+      } else if (entry->dtype != other->dtype || entry->shape != other->shape ||
+                 !std::ranges::equal(entry->bytes, other->bytes)) {
         misfit.push_back("'" + alias + "' expected the values of '" + called + "', found others");
       }
     }

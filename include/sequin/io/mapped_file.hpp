@@ -27,7 +27,7 @@ namespace sequin::inline SEQUIN_ABI {
 /// truncates it meanwhile ends the program, so writers replace files by renaming (AtomicFile).
 class MappedFile {
  public:
-  /// Throws LoadError naming the path when it is not a readable regular file.
+  /// Throws LoadError naming the path when it is not a readable regular file or holds nothing.
   explicit MappedFile(const std::filesystem::path& path) {
     const std::string name = detail::printable(path.string(), 400);
     std::error_code failed;
@@ -50,7 +50,8 @@ class MappedFile {
     data_ = copy_.data();
     size_ = copy_.size();
 #else
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Without O_NONBLOCK a pipe put there since would wait for a writer.
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) throw LoadError(name + ": " + std::strerror(errno));
     struct stat info {};
     if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -68,6 +69,7 @@ class MappedFile {
       ::close(descriptor);
     }
 #endif
+    if (size_ == 0) throw LoadError(name + ": expected a file with contents, found an empty one");
   }
   MappedFile(MappedFile&& other) noexcept { swap(other); }
   MappedFile& operator=(MappedFile other) noexcept {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/io/atomic_file.hpp"
+#include "sequin/io/json_text.hpp"
 #include "sequin/io/mapped_file.hpp"
 #include "sequin/io/safetensors_header.hpp"
 
@@ -12,6 +13,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
@@ -109,7 +112,8 @@ class SafetensorsFile {
       const auto extent = static_cast<std::uint64_t>(n);
       if (!empty && extent > data_size / size + 1)
         fail(e, "shape: expected elements for " + std::to_string(e.end - e.begin) +
-                    " bytes, found more than the file holds");
+                    " bytes, found an extent of " + std::to_string(n) +
+                    ", more than the file holds");
       size = empty ? 0 : size * extent;
     }
     if (size != e.end - e.begin)
@@ -145,61 +149,62 @@ class SafetensorsFile {
   std::map<std::string, std::string, std::less<>> metadata_;
 };
 
-namespace detail {
-
-/// A JSON text with quotes.
-inline std::string json_text(std::string_view s) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : s) {
-    const auto u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (u < 0x20) {
-      out += "\\u00";
-      out += kHex[u >> 4];
-      out += kHex[u & 15];
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-}  // namespace detail
-
-/// Writes tensors in the order given, atomically (AtomicFile). Throws LoadError when the file
-/// cannot be written, a name occurs twice, or an entry's bytes are not those of its shape.
+/// Writes tensors, atomically (AtomicFile). The header names them in the order given; the data lie
+/// wide types first, so that every tensor is aligned and readers that map the file can use it.
+/// Throws LoadError when the file cannot be written, a name occurs twice, is no UTF-8 or
+/// "__metadata__", or an entry's bytes are not those of its shape; an older file then stays.
 inline void save_safetensors(const std::filesystem::path& path,
-                             const std::vector<TensorEntry>& entries,
+                             std::span<const TensorEntry> entries,
                              const std::map<std::string, std::string>& metadata = {}) {
   const std::string label = detail::printable(path.string(), 400);
+  std::unordered_set<std::string_view> seen{"__metadata__"};
+  std::vector<std::size_t> order(entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const TensorEntry& e = entries[i];
+    const auto fail = [&](const std::string& what) {
+      throw LoadError(label + ": tensor '" + detail::printable(e.name) + "': " + what);
+    };
+    if (!detail::is_utf8(e.name) || !seen.insert(e.name).second)
+      fail("expected a name of its own in UTF-8, found it twice or in other bytes");
+    if (e.shape.size() > SafetensorsLimits{}.rank) fail("expected a rank that can be read back");
+    std::uint64_t size = dtype_size(e.dtype);
+    for (const std::int64_t n : e.shape) size *= static_cast<std::uint64_t>(n);
+    if (size != e.bytes.size())
+      fail("expected " + std::to_string(size) + " bytes (shape and dtype), found " +
+           std::to_string(e.bytes.size()));
+    order[i] = i;
+  }
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return dtype_size(entries[a].dtype) > dtype_size(entries[b].dtype);
+  });
+  std::vector<std::uint64_t> begin(entries.size());
+  std::uint64_t at = 0;
+  for (const std::size_t i : order) {
+    begin[i] = at;
+    at += entries[i].bytes.size();
+  }
+
   std::string header = "{";
   if (!metadata.empty()) {
     header += "\"__metadata__\":{";
     for (const auto& [key, value] : metadata) {
+      if (!detail::is_utf8(key) || !detail::is_utf8(value))
+        throw LoadError(label + ": metadata '" + detail::printable(key) +
+                        "': expected UTF-8, found other bytes");
       if (header.back() != '{') header += ',';
       header += detail::json_text(key) + ':' + detail::json_text(value);
     }
     header += '}';
   }
-  std::map<std::string_view, bool> seen;
-  std::uint64_t at = 0;
-  for (const TensorEntry& e : entries) {
-    std::uint64_t size = dtype_size(e.dtype);
-    for (const std::int64_t n : e.shape) size *= static_cast<std::uint64_t>(n);
-    if (size != e.bytes.size() || !seen.emplace(e.name, true).second)
-      throw LoadError(label + ": tensor '" + detail::printable(e.name) + "': expected " +
-                      std::to_string(size) + " bytes under a name of its own, found " +
-                      std::to_string(e.bytes.size()));
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const TensorEntry& e = entries[i];
     if (header.size() > 1) header += ',';
     header += detail::json_text(e.name) + ":{\"dtype\":\"" + std::string(dtype_name(e.dtype)) +
               "\",\"shape\":[";
-    for (std::size_t i = 0; i < e.shape.size(); ++i)
-      header += (i == 0 ? "" : ",") + std::to_string(e.shape[i]);
-    header += "],\"data_offsets\":[" + std::to_string(at) + ',' + std::to_string(at + size) + "]}";
-    at += size;
+    for (std::size_t k = 0; k < e.shape.size(); ++k)
+      header += (k == 0 ? "" : ",") + std::to_string(e.shape[k]);
+    header += "],\"data_offsets\":[" + std::to_string(begin[i]) + ',' +
+              std::to_string(begin[i] + e.bytes.size()) + "]}";
   }
   header += '}';
   header.append((8 - header.size() % 8) % 8, ' ');
@@ -207,7 +212,7 @@ inline void save_safetensors(const std::filesystem::path& path,
   const std::uint64_t length = header.size();
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(header);
-  for (const TensorEntry& e : entries) file.write(e.bytes);
+  for (const std::size_t i : order) file.write(entries[i].bytes);
   file.commit();
 }
 

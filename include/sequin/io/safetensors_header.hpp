@@ -198,8 +198,8 @@ class SafetensorsHeader {
       while (end < text_.size() && text_[end] >= '0' && text_[end] <= '9') ++end;
       std::uint64_t value = 0;
       const auto [stop, error] = std::from_chars(text_.data() + at_, text_.data() + end, value);
-      const bool followed =
-          end < text_.size() && (text_[end] == ',' || text_[end] == ']' || text_[end] == ' ');
+      const bool followed = end < text_.size() && std::string_view(",] \t\n\r").find(text_[end]) !=
+                                                      std::string_view::npos;
       if (end == at_ || error != std::errc{} || !followed || (text_[at_] == '0' && end > at_ + 1)) {
         std::size_t shown = at_;
         while (shown < text_.size() && text_[shown] != ',' && text_[shown] != ']') ++shown;

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,7 +19,12 @@ class WeightsSource {
  public:
   explicit WeightsSource(SafetensorsFile file) : label_(file.label()) { add(std::move(file)); }
 
-  /// `label` begins the messages.
+  /// From a file's contents in memory that outlives the source. Throws LoadError.
+  static WeightsSource from_memory(std::span<const std::byte> bytes, std::string label = "memory") {
+    return WeightsSource(SafetensorsFile::from_memory(bytes, std::move(label)));
+  }
+
+  /// Nothing yet; `label` begins the messages.
   explicit WeightsSource(std::string label) : label_(std::move(label)) {}
 
   /// Adds the tensors of a shard. Throws LoadError when a name is there already.
@@ -52,6 +58,39 @@ class WeightsSource {
 
 namespace detail {
 
+/// The index may say how many bytes all tensors have. Throws LoadError when it is wrong.
+inline void check_total_size(const nlohmann::json& index, const WeightsSource& source,
+                             const std::string& label) {
+  const auto metadata = index.find("metadata");
+  if (metadata == index.end() || !metadata->is_object()) return;
+  const auto total = metadata->find("total_size");
+  if (total == metadata->end()) return;
+  double bytes = 0;
+  for (const TensorEntry& e : source.tensors()) bytes += static_cast<double>(e.bytes.size());
+  if (!total->is_number() || total->get<double>() != bytes)
+    throw LoadError(label + ": metadata.total_size: expected " +
+                    std::to_string(static_cast<std::uint64_t>(bytes)) + ", found " +
+                    printable(total->dump(-1, ' ', true), 40));
+}
+
+/// Throws LoadError when a link leads out of `folder`, but for what a Hugging Face cache consists
+/// of: snapshots/REVISION/NAME leading to blobs/HASH.
+inline void check_shard_place(const std::filesystem::path& folder,
+                              const std::filesystem::path& shard) {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const fs::path home = fs::canonical(folder, failed);
+  if (failed) return;  // opening it says what is wrong
+  const fs::path target = fs::canonical(shard, failed);
+  if (failed || target.parent_path() == home) return;
+  const fs::path snapshots = home.parent_path();
+  if (snapshots.filename() == "snapshots" &&
+      target.parent_path() == snapshots.parent_path() / "blobs")
+    return;
+  throw LoadError(printable(shard.string(), 400) +
+                  ": expected a file of its folder, found a link out of it");
+}
+
 /// The shards that model.safetensors.index.json names: files in the same folder, nowhere else.
 inline WeightsSource open_shards(const std::filesystem::path& index) {
   const std::string label = printable(index.string(), 400);
@@ -70,14 +109,15 @@ inline WeightsSource open_shards(const std::filesystem::path& index) {
   }
   WeightsSource source(label);
   std::size_t named = 0;
-  const auto folder = std::filesystem::weakly_canonical(
-      index.parent_path().empty() ? std::filesystem::path(".") : index.parent_path());
+  const std::filesystem::path folder =
+      index.has_parent_path() ? index.parent_path() : std::filesystem::path(".");
   for (const auto& [name, tensors] : shards) {
     const std::filesystem::path relative(name);
-    if (name.empty() || relative.is_absolute() || relative.has_parent_path() || name == "..")
+    if (name.empty() || relative.is_absolute() || relative.has_parent_path() || name == ".." ||
+        name == "." || name.find('\0') != std::string::npos)
       throw LoadError(label + ": weight_map: expected the name of a file beside it, found '" +
                       printable(name) + "'");
-    // A link may lead to another folder of the same cache, but not the name itself.
+    check_shard_place(folder, folder / relative);
     SafetensorsFile shard(folder / relative);
     for (const std::string& tensor : tensors)
       if (shard.find(tensor) == nullptr)
@@ -90,6 +130,7 @@ inline WeightsSource open_shards(const std::filesystem::path& index) {
     throw LoadError(label + ": weight_map: expected the " +
                     std::to_string(source.tensors().size()) + " tensors of its shards, found " +
                     std::to_string(named));
+  check_total_size(json, source, label);
   return source;
 }
 

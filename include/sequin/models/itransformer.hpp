@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/blocks/encoder.hpp"
+#include "sequin/ops/activation.hpp"
 #include "sequin/ops/elementwise.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/ops/shape.hpp"
