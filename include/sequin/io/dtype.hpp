@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/error.hpp"
+#include "sequin/io/half.hpp"
 
 #include <bit>
 #include <concepts>
@@ -70,24 +71,6 @@ struct DTypeOf<std::uint8_t> {
 /// The file type that holds T exactly.
 template <class T>
 inline constexpr DType dtype_of = detail::DTypeOf<T>::value;
-
-/// IEEE half precision to float, exactly.
-inline float half_to_float(std::uint16_t h) noexcept {
-  const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000u) << 16;
-  const std::uint32_t exponent = (h >> 10) & 31u;
-  const std::uint32_t mantissa = h & 0x3ffu;
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
-}
-
-/// bfloat16 to float, exactly.
-inline float bfloat16_to_float(std::uint16_t b) noexcept {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(b) << 16);
-}
 
 namespace detail {
 
