@@ -128,7 +128,10 @@ int forecast(const ForecastArguments& a) {
                format_time(times.back());
   plot.y_label = a.unit.empty() ? name : name + " (" + a.unit + ")";
   plot.step = static_cast<double>(step) / 3600;
-  for (index_t t = 0; t < options.seq_len; ++t) plot.history.push_back(value(first + t, c));
+  // Twice as much history as forecast is enough to see the season.
+  const index_t shown_history = (std::min)(options.seq_len, 2 * options.pred_len);
+  for (index_t t = options.seq_len - shown_history; t < options.seq_len; ++t)
+    plot.history.push_back(value(first + t, c));
   for (index_t t = 0; t < options.pred_len; ++t) {
     plot.forecast.push_back(values[static_cast<std::size_t>(t) * columns.size() + c]);
     if (a.holdout) plot.truth.push_back(value(first + options.seq_len + t, c));

@@ -13,9 +13,10 @@ namespace sequin::inline SEQUIN_ABI {
 
 namespace detail {
 
+/// 1 to 2^31 - 1, then from 1 again: 0 marks constants, and the highest bit leaves.
 inline std::uint64_t next_tape_serial() noexcept {
   static std::atomic<std::uint64_t> count{0};
-  return (count.fetch_add(1, std::memory_order_relaxed) + 1) & 0x7fffffffu;
+  return count.fetch_add(1, std::memory_order_relaxed) % 0x7fffffffu + 1;
 }
 
 }  // namespace detail

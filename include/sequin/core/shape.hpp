@@ -40,17 +40,21 @@ std::string to_string(const Shape<Rank>& shape) {
 }
 
 /// Number of elements: the product of the extents, 1 for rank 0.
-/// Throws ShapeError when an extent is negative or the product does not fit in memory.
+/// Throws ShapeError when an extent is negative or the product of those above 0 (which bounds every
+/// stride) does not fit in memory.
 template <std::size_t Rank>
 index_t element_count(const Shape<Rank>& shape) {
   index_t count = 1;
   bool zero = false;
   for (const index_t extent : shape) {
     if (extent < 0) throw ShapeError("shape " + to_string(shape) + " has a negative extent");
-    if (extent == 0) zero = true;
-    if (!zero && extent > (std::numeric_limits<index_t>::max)() / 64 / count)
+    if (extent == 0) {
+      zero = true;
+      continue;
+    }
+    if (extent > (std::numeric_limits<index_t>::max)() / 64 / count)
       throw ShapeError("shape " + to_string(shape) + " has more elements than memory can hold");
-    if (!zero) count *= extent;
+    count *= extent;
   }
   return zero ? 0 : count;
 }

@@ -84,8 +84,7 @@ inline Vec<T> silu(const Vec<T>& x) {
 /// cancellation of PyTorch's 1 + erf below 0. NaN for -inf, as in PyTorch.
 template <class T>
 inline Vec<T> gelu_erf(const Vec<T>& x) {
-  const Vec<T> tail = detail::Normal<T>(x).tail;
-  return x * simd::select<T>(x < simd::zero<T>(), tail, Vec<T>(T{1}) - tail);
+  return x * detail::Normal<T>(x).probability;
 }
 
 /// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), evaluated as x sigmoid(2 sqrt(2 / pi) ...),
@@ -129,9 +128,8 @@ inline Vec<T> softplus_grad(const Vec<T>& x) {
 template <class T>
 inline Vec<T> gelu_erf_grad(const Vec<T>& x) {
   const detail::Normal<T> normal(x);
-  const Vec<T> slope = normal.magnitude * normal.bell * Vec<T>(T(0.39894228040143268));
-  return simd::select<T>(x < simd::zero<T>(), normal.tail - slope,
-                         Vec<T>(T{1}) - (normal.tail - slope));
+  return simd::fma<T>(normal.bounded * normal.bell, Vec<T>(T(0.39894228040143268)),
+                      normal.probability);
 }
 
 /// Derivative of gelu_tanh at x; 0 and 1 at the infinities.

@@ -16,16 +16,16 @@ struct ErfConstants<float> {
   static constexpr float kSmall[] = {
       0.1283791657295594f,   -0.376126258374651f,     0.11283585248605635f,  -0.02685381458207252f,
       0.005188330482592488f, -0.0008010202699272506f, 7.853849828429409e-05f};
-  // (a + kShift) exp(a^2) erfc(a) / 2 for 0 <= a <= 10.25 in kAlpha + kBeta / (a + kShift), which
-  // runs from -1 to 1; relative error 5e-9.
-  static constexpr float kLarge[] = {0.6541057311418542f,     -0.4658177791983189f,
-                                     0.2516122550224917f,     -0.09997102288598007f,
-                                     0.026439350653030266f,   -0.00299947691603309f,
-                                     -0.000695021902395199f,  0.000278634979181932f,
-                                     1.1603443717146197e-05f, -1.6384041121348955e-05f};
-  static constexpr float kShift = 3.0f;
-  static constexpr float kAlpha = 1.585365891456604f;
-  static constexpr float kBeta = -7.756097793579102f;
+  // (a + kShift) exp(a^2) erfc(a) / 2 for 1/2 <= a <= 10.25 in kAlpha + kBeta / (a + kShift),
+  // which runs from -1 to 1; relative error 9e-9.
+  static constexpr float kLarge[] = {0.4254469871520996f,     -0.11764746159315109f,
+                                     0.0011010193265974522f,  0.0062399026937782764f,
+                                     0.0004458686162251979f,  -0.00047065908438526094f,
+                                     -0.0001421155611751601f, 1.701130713627208e-05f,
+                                     1.845362930907868e-05f,  2.373763436480658e-06f};
+  static constexpr float kShift = 1.25f;
+  static constexpr float kAlpha = 1.3589743375778198f;
+  static constexpr float kBeta = -4.128205299377441f;
   static constexpr float kFar = 14.4f;  // exp(-x^2 / 2) is 0 here, and x / sqrt(2) <= 10.25
   static constexpr std::uint32_t kUpperHalf = 0xfffff000u;
 };
@@ -39,24 +39,24 @@ struct ErfConstants<double> {
       0.00012055331037551108, -1.4925593518728226e-05, 1.6460972954153765e-06,
       -1.635002619207727e-07, 1.4657883530919653e-08,  -1.136567067182716e-09,
       5.945255584223488e-11};
-  // For 0 <= a <= 27.3, relative error 2e-17.
+  // For 1/2 <= a <= 27.3, relative error 5e-17.
   static constexpr double kLarge[] = {
-      0.6016325666929044,      -0.4936245680481921,     0.3383787661929468,
-      -0.19170220380933278,    0.08748485778290674,     -0.030401503990796018,
-      0.006906492397315929,    -0.0003557066286879188,  -0.0003888070326119878,
-      0.00011889486807028651,  9.540380720368206e-06,   -1.2113399090860125e-05,
-      5.457445126869073e-07,   1.1636896332068873e-06,  -1.2325887933455138e-07,
-      -1.2358160951513718e-07, 1.4369716081345737e-08,  1.4588661876171296e-08,
-      -1.1819496580766204e-09, -1.6780993839613464e-09, 5.2243925447066354e-11,
-      1.2926956052596617e-10};
-  static constexpr double kShift = 3.5;
-  static constexpr double kAlpha = 1.2564102564102564;
-  static constexpr double kBeta = -7.897435897435898;
+      0.46790830393517996,     -0.22523295679641728,    0.07040842805245019,
+      -0.009113804917787838,   -0.0023679838461158655,  0.0008952694431305924,
+      0.00015447075690607282,  -8.270064091827883e-05,  -2.0576582331764038e-05,
+      7.305756682745965e-06,   3.4933219526077344e-06,  -3.3931370596595953e-07,
+      -5.453796573090622e-07,  -7.98846711834708e-08,   6.100447696839948e-08,
+      3.02841133021612e-08,    -1.1077548216831093e-09, -5.6016936301704726e-09,
+      -1.2139597192926154e-09, 5.932063369199579e-10,   1.9556568440059563e-10,
+      -2.6384100673569824e-11};
+  static constexpr double kShift = 2.0;
+  static constexpr double kAlpha = 1.1865671641791045;
+  static constexpr double kBeta = -5.4664179104477615;
   static constexpr double kFar = 38.6;
   static constexpr std::uint64_t kUpperHalf = 0xfffffffff8000000u;
 };
 
-/// exp(a^2) erfc(a) / 2 for a >= 0 within the range of kLarge.
+/// exp(a^2) erfc(a) / 2 for a within the range of kLarge.
 template <class T>
 inline Vec<T> half_scaled_erfc(const Vec<T>& a) {
   using C = ErfConstants<T>;
@@ -64,23 +64,33 @@ inline Vec<T> half_scaled_erfc(const Vec<T>& a) {
   return t * polynomial<T>(simd::fma<T>(t, Vec<T>(C::kBeta), Vec<T>(C::kAlpha)), C::kLarge);
 }
 
+/// erf(x) for |x| <= 1.
+template <class T>
+inline Vec<T> erf_small(const Vec<T>& x) {
+  return simd::fma<T>(x, polynomial<T>(x * x, ErfConstants<T>::kSmall), x);
+}
+
 /// The standard normal distribution at x.
 template <class T>
 struct Normal {
-  Vec<T> magnitude;  ///< |x|, at most kFar: finite where x is not.
-  Vec<T> bell;       ///< exp(-x^2 / 2)
-  Vec<T> tail;       ///< The probability of more than |x|.
+  Vec<T> bounded;      ///< x, within kFar: finite where x is not.
+  Vec<T> bell;         ///< exp(-x^2 / 2)
+  Vec<T> probability;  ///< The probability of less than x.
 
   explicit Normal(const Vec<T>& x) {
     using C = ErfConstants<T>;
-    magnitude = simd::min<T>(Vec<T>(C::kFar), simd::abs<T>(x));
+    const Vec<T> one(T{1}), half(T(0.5));
+    const Vec<T> magnitude = simd::min<T>(Vec<T>(C::kFar), simd::abs<T>(x));
+    bounded = simd::copy_sign<T>(magnitude, x);
     // The rounding error of x^2 / 2 would become the relative error of exp: the square of the
     // upper half of the bits is exact, what it leaves of x^2 / 2 is small.
     const Vec<T> high = simd::from_bits<T>(simd::to_bits<T>(magnitude) & Bits<T>(C::kUpperHalf));
-    const Vec<T> minus_half(T(-0.5));
-    bell = exp_nonpositive_pair<T>(minus_half * high * high,
-                                   minus_half * (magnitude - high) * (magnitude + high));
-    tail = bell * half_scaled_erfc<T>(magnitude * Vec<T>(T(0.70710678118654752)));
+    bell = exp_nonpositive_pair<T>(simd::negate<T>(half * high * high),
+                                   simd::negate<T>(half * (magnitude - high) * (magnitude + high)));
+    const Vec<T> a = bounded * Vec<T>(T(0.70710678118654752));
+    const Vec<T> tail = bell * half_scaled_erfc<T>(simd::abs<T>(a));
+    probability = simd::select<T>(simd::abs<T>(a) < half, simd::fma<T>(erf_small<T>(a), half, half),
+                                  simd::select<T>(x < simd::zero<T>(), tail, one - tail));
   }
 };
 
@@ -89,15 +99,13 @@ struct Normal {
 /// The error function; -1 and 1 at the infinities, -0 for -0.
 template <class T>
 inline Vec<T> erf(const Vec<T>& x) {
-  using C = detail::ErfConstants<T>;
   const Vec<T> one(T{1});
-  const Vec<T> small = simd::fma<T>(x, detail::polynomial<T>(x * x, C::kSmall), x);
   // Beyond 6 erf is 1 in float and in double.
   const Vec<T> a = simd::min<T>(Vec<T>(T(6)), simd::abs<T>(x));
   const Vec<T> half_tail =
       simd::exp_nonpositive<T>(simd::negate<T>(a * a)) * detail::half_scaled_erfc<T>(a);
   const Vec<T> large = simd::copy_sign<T>(simd::fnma<T>(half_tail, Vec<T>(T{2}), one), x);
-  return simd::select<T>(a < one, small, large);
+  return simd::select<T>(a < one, detail::erf_small<T>(x), large);
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::simd

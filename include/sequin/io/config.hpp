@@ -46,7 +46,7 @@ class Config {
   bool has(std::string_view key) const { return find(key) != nullptr; }
   bool is_string(std::string_view key) const {
     const Json* const v = find(key);
-    return v != nullptr && v->is_string() && !is_bare_word(*v);
+    return v != nullptr && v->is_string();
   }
   /// True when the key is there and null, which getters take as absent.
   bool is_null(std::string_view key) const {
@@ -119,7 +119,7 @@ class Config {
   std::string get_string(std::string_view key) const {
     const Json* const v = find(key);
     if (v == nullptr) fail(key, "a text", "nothing");
-    if (!v->is_string() || is_bare_word(*v)) fail(key, "a text", shown(*v));
+    if (!v->is_string()) fail(key, "a text", shown(*v));
     return v->get<std::string>();
   }
   /// The object under a key; an empty one when absent.
@@ -144,14 +144,14 @@ class Config {
 
   [[noreturn]] void fail(std::string_view key, const std::string& expected,
                          const std::string& found) const {
-    throw ConfigError(label_ + ": " + std::string(key) + ": expected " + expected + ", found " +
-                      found);
-  }
-  static bool is_bare_word(const Json& v) {
-    return v.is_string() && v.get_ref<const std::string&>().starts_with(detail::kBareWordMark);
+    throw ConfigError(label_ + ": " + detail::printable(key) + ": expected " + expected +
+                      ", found " + found);
   }
   static std::string shown(const Json& v) {
-    if (is_bare_word(v)) return v.get_ref<const std::string&>().substr(1);
+    if (v.is_number_float() && !std::isfinite(v.get<double>())) {
+      const double number = v.get<double>();
+      return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
+    }
     return detail::printable(v.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
   }
   static std::string integers(index_t low, index_t high) {
@@ -159,20 +159,11 @@ class Config {
   }
   static std::string numbers(double low, double high) {
     if (low == -kInfinity && high == kInfinity) return "a number";
-    const auto text = [](double v) {
-      return v == kInfinity ? "Infinity" : v == -kInfinity ? "-Infinity" : Json(v).dump();
-    };
-    return "a number " + text(low) + " to " + text(high);
+    return "a number " + shown(low) + " to " + shown(high);
   }
 
   double number(std::string_view key, const Json& v, double low, double high) const {
-    double found = std::numeric_limits<double>::quiet_NaN();
-    if (v.is_number()) {
-      found = v.get<double>();
-    } else if (is_bare_word(v)) {
-      const std::string word = shown(v);
-      if (word != "NaN") found = word == "Infinity" ? kInfinity : -kInfinity;
-    }
+    const double found = v.is_number() ? v.get<double>() : std::numeric_limits<double>::quiet_NaN();
     if (!(found >= low && found <= high)) fail(key, numbers(low, high), shown(v));
     return found;
   }

@@ -4,6 +4,7 @@
 #include "sequin/core/error.hpp"
 
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -13,10 +14,16 @@
 
 namespace sequin::inline SEQUIN_ABI::detail {
 
-/// Python's `json` writes these three as bare words; they become texts with a mark in front.
-inline constexpr std::string_view kBareWordMark = "\x01";
+/// A text in JSON's escapes that `text` does not contain.
+inline std::string unused_mark(std::string_view text) {
+  std::string mark = "\\u0001";
+  while (text.find(mark) != std::string_view::npos) mark += "\\u0001";
+  return mark;
+}
 
-inline std::string quote_bare_words(std::string_view text) {
+/// Python's `json` writes Infinity, -Infinity and NaN as bare words; they become texts that begin
+/// with `mark`.
+inline std::string quote_bare_words(std::string_view text, const std::string& mark) {
   std::string out;
   out.reserve(text.size() + 16);
   bool in_text = false;
@@ -32,7 +39,7 @@ inline std::string quote_bare_words(std::string_view text) {
     bool replaced = false;
     for (const std::string_view word : {"-Infinity", "Infinity", "NaN"}) {
       if (text.substr(i, word.size()) != word) continue;
-      out += "\"\\u0001" + std::string(word) + '"';
+      out += '"' + mark + std::string(word) + '"';
       i += word.size() - 1;
       replaced = true;
       break;
@@ -67,21 +74,33 @@ inline nlohmann::json parse_json_object(std::string_view text, const std::string
     if (c == ']' || c == '}') --depth;
   }
   using Json = nlohmann::json;
+  const std::string mark = unused_mark(text);
+  const std::string parsed_mark(mark.size() / 6, '\x01');
   std::vector<std::unordered_set<std::string>> keys;
   const Json::parser_callback_t once = [&](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key) {
       const std::string key = parsed.get<std::string>();
-      if (key.starts_with(kBareWordMark)) fail("expected a key, found " + printable(key.substr(1)));
+      if (key.starts_with(parsed_mark))
+        fail("expected a key, found " + key.substr(parsed_mark.size()));
       if (!keys.back().insert(key).second)
         fail("'" + printable(key) + "': expected once, found twice");
+    }
+    if (event == Json::parse_event_t::value && parsed.is_string()) {
+      const auto& s = parsed.get_ref<const std::string&>();
+      if (s.starts_with(parsed_mark)) {
+        using Limits = std::numeric_limits<double>;
+        const std::string word = s.substr(parsed_mark.size());
+        parsed = word == "NaN" ? Limits::quiet_NaN()
+                               : (word == "Infinity" ? 1.0 : -1.0) * Limits::infinity();
+      }
     }
     return true;
   };
   Json value;
   try {
-    value = Json::parse(quote_bare_words(text), once);
+    value = Json::parse(quote_bare_words(text, mark), once);
   } catch (const Json::exception& e) {
     std::string what = e.what();
     if (const auto bracket = what.find("] "); bracket != std::string::npos)

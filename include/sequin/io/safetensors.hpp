@@ -27,6 +27,25 @@ struct TensorEntry {
   std::span<const std::byte> bytes;
 };
 
+namespace detail {
+
+/// All elements of an entry; nullptr stands for one that is not there.
+template <class T>
+std::vector<T> read_elements(const TensorEntry* entry, std::string_view name,
+                             const std::string& label) {
+  const std::string where = label + ": tensor '" + printable(name) + "': ";
+  if (entry == nullptr) throw LoadError(where + "expected, found none");
+  std::vector<T> values(entry->bytes.size() / dtype_size(entry->dtype));
+  try {
+    convert_elements<T>(entry->dtype, entry->bytes, std::span<T>(values));
+  } catch (const LoadError& e) {
+    throw LoadError(where + e.what());
+  }
+  return values;
+}
+
+}  // namespace detail
+
 /// A safetensors file, mapped, its header checked whole before anything else: every tensor lies
 /// within the data, has the size that its shape and type ask for, overlaps no other, and nothing is
 /// left between or after them. A value; copies share the mapping.
@@ -59,6 +78,12 @@ class SafetensorsFile {
   const TensorEntry* find(std::string_view name) const noexcept {
     const auto found = by_name_.find(name);
     return found == by_name_.end() ? nullptr : &tensors_[found->second];
+  }
+  /// All elements of a tensor, row-major, converted as convert_elements does. Throws LoadError when
+  /// there is none of that name or T cannot hold an element.
+  template <class T>
+  std::vector<T> read(std::string_view name) const {
+    return detail::read_elements<T>(find(name), name, label_);
   }
   const std::map<std::string, std::string, std::less<>>& metadata() const noexcept {
     return metadata_;
@@ -168,7 +193,12 @@ inline void save_safetensors(const std::filesystem::path& path,
       fail("expected a name of its own in UTF-8, found it twice or in other bytes");
     if (e.shape.size() > SafetensorsLimits{}.rank) fail("expected a rank that can be read back");
     std::uint64_t size = dtype_size(e.dtype);
-    for (const std::int64_t n : e.shape) size *= static_cast<std::uint64_t>(n);
+    for (const std::int64_t n : e.shape) {
+      if (n < 0 || (n > 0 && size > (std::uint64_t{1} << 63) / static_cast<std::uint64_t>(n)))
+        fail("shape: expected extents of at least 0 and less than 2^63 bytes, found an extent of " +
+             std::to_string(n));
+      size *= static_cast<std::uint64_t>(n);
+    }
     if (size != e.bytes.size())
       fail("expected " + std::to_string(size) + " bytes (shape and dtype), found " +
            std::to_string(e.bytes.size()));

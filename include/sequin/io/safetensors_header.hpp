@@ -20,6 +20,7 @@ struct SafetensorsLimits {
   std::uint64_t header_bytes = 100'000'000;
   std::size_t tensors = 1'000'000;
   std::size_t rank = 8;
+  std::size_t metadata = 100'000;  ///< keys of it
 };
 
 namespace detail {
@@ -125,6 +126,8 @@ class SafetensorsHeader {
         if (peek() != '{') fail("__metadata__: expected an object of texts");
         object([&](std::string key) {
           if (peek() != '"') fail("__metadata__: '" + printable(key) + "': expected a text");
+          if (metadata.size() >= limits_.metadata)
+            fail("__metadata__: expected at most " + std::to_string(limits_.metadata) + " keys");
           if (!metadata.emplace(key, string()).second)
             fail("__metadata__: expected each key once, found '" + printable(key) + "' twice");
         });

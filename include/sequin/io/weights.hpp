@@ -4,6 +4,7 @@
 #include "sequin/io/json.hpp"
 #include "sequin/io/safetensors.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -43,6 +44,12 @@ class WeightsSource {
   const TensorEntry* find(std::string_view name) const noexcept {
     const auto found = by_name_.find(name);
     return found == by_name_.end() ? nullptr : &tensors_[found->second];
+  }
+  /// All elements of a tensor, row-major, converted as convert_elements does. Throws LoadError when
+  /// there is none of that name or T cannot hold an element.
+  template <class T>
+  std::vector<T> read(std::string_view name) const {
+    return detail::read_elements<T>(find(name), name, label_);
   }
   const std::string& label() const noexcept { return label_; }
   /// Number of elements of all tensors.
@@ -126,10 +133,13 @@ inline WeightsSource open_shards(const std::filesystem::path& index) {
     named += tensors.size();
     source.add(std::move(shard));
   }
-  if (named != source.tensors().size())
+  if (named != source.tensors().size()) {
+    const auto unnamed = std::ranges::find_if(
+        source.tensors(), [&](const TensorEntry& e) { return !map->contains(e.name); });
     throw LoadError(label + ": weight_map: expected the " +
                     std::to_string(source.tensors().size()) + " tensors of its shards, found " +
-                    std::to_string(named));
+                    std::to_string(named) + " and no '" + printable(unnamed->name) + "'");
+  }
   check_total_size(json, source, label);
   return source;
 }

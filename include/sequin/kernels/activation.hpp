@@ -21,7 +21,7 @@ void with_activation(Activation activation, F&& f) {
       return f([](const V& x) { return x; }, [](const V&) { return V(T{1}); });
     case Activation::relu:
       return f([](const V& x) { return simd::max<T>(V(T{0}), x); },
-               [](const V& x) { return simd::select<T>(x > V(T{0}), V(T{1}), V(T{0})); });
+               [](const V& x) { return simd::select<T>(x <= V(T{0}), V(T{0}), V(T{1})); });
     case Activation::gelu:
       return f([](const V& x) { return simd::gelu_erf<T>(x); },
                [](const V& x) { return simd::gelu_erf_grad<T>(x); });

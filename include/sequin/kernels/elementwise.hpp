@@ -90,24 +90,23 @@ void broadcast_rows(const BroadcastPlan& plan, const T* a, const T* b, T* out, i
   }
 }
 
-/// sum[...] += x over the axes that b repeats: plan's `a` is x, contiguous, `b` the sum. In the
-/// order of x. Real-time safe.
+/// sum[...] += x over the axes that b repeats: plan's `a` is x, contiguous, `b` the sum, in double
+/// as rows may be many and long. In the order of x. Real-time safe.
 template <class T>
-void reduce_broadcast(const BroadcastPlan& plan, const T* x, T* sum) {
+void reduce_broadcast(const BroadcastPlan& plan, const T* x, double* sum) {
   const index_t n = plan.columns();
   const index_t stride = plan.rank == 0 ? 1 : plan.b_stride[plan.rank - 1];
   for (index_t r = 0; r < plan.rows(); ++r) {
     index_t at_x, at_sum;
     plan.row_offsets(r, at_x, at_sum);
     const T* const px = x + at_x;
-    T* const ps = sum + at_sum;
+    double* const ps = sum + at_sum;
     if (stride == 0) {
-      // A row's own sum in double: rows may be long.
       double total = 0;
       for (index_t j = 0; j < n; ++j) total += static_cast<double>(px[j]);
-      *ps += static_cast<T>(total);
+      *ps += total;
     } else {
-      for (index_t j = 0; j < n; ++j) ps[j] += px[j];
+      for (index_t j = 0; j < n; ++j) ps[j] += static_cast<double>(px[j]);
     }
   }
 }

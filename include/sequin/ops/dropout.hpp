@@ -11,9 +11,9 @@ namespace sequin::inline SEQUIN_ABI {
 
 namespace detail {
 
-/// y[i] = kept ? x[i] * factor : 0 for i in [begin, end), begin a multiple of 8. Element i is
-/// dropped when its 16 bits of the sequence `key` are below `threshold`: no matter how the range
-/// was cut.
+/// y[i] = x[i] * (kept ? factor : 0) for i in [begin, end), begin a multiple of 8: NaN stays NaN,
+/// as in PyTorch. Element i is dropped when its 16 bits of the sequence `key` are below
+/// `threshold`: no matter how the range was cut.
 template <class T>
 void dropout_range(const T* x, T* y, index_t begin, index_t end, std::uint64_t key,
                    std::uint32_t threshold, T factor) {
@@ -22,7 +22,7 @@ void dropout_range(const T* x, T* y, index_t begin, index_t end, std::uint64_t k
     const index_t count = end - i < 8 ? end - i : 8;
     for (index_t j = 0; j < count; ++j) {
       const std::uint32_t bits = (words[static_cast<std::size_t>(j / 2)] >> (j % 2 * 16)) & 0xffffu;
-      y[i + j] = bits < threshold ? T{0} : x[i + j] * factor;
+      y[i + j] = x[i + j] * (bits < threshold ? T{0} : factor);
     }
   }
 }

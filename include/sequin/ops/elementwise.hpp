@@ -80,12 +80,16 @@ template <class T, std::size_t Rank, std::size_t OwnRank>
 Tensor<T, OwnRank> sum_to(const Tensor<T, Rank>& dy, const Shape<OwnRank>& shape) {
   if constexpr (Rank == OwnRank)
     if (dy.shape() == shape) return dy;
-  Tensor<T, OwnRank> sum(shape);
-  if (dy.size() == 0) return sum;
-  const auto plan = plan_broadcast(dy.shape(), row_major_strides(dy.shape()),
-                                   broadcast_strides(shape, dy.shape()));
-  kernels::reduce_broadcast(plan, dy.data(), sum.data());
-  return sum;
+  Tensor<double, OwnRank> sum(shape);
+  if (dy.size() != 0) {
+    const auto plan = plan_broadcast(dy.shape(), row_major_strides(dy.shape()),
+                                     broadcast_strides(shape, dy.shape()));
+    kernels::reduce_broadcast(plan, dy.data(), sum.data());
+  }
+  if constexpr (std::same_as<T, double>)
+    return sum;
+  else
+    return sum.template cast<T>();
 }
 
 /// y = f(x); `backward(dx, x, y, dy)` of registers gives dx.

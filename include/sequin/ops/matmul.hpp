@@ -66,14 +66,20 @@ void product(const T* a, index_t a_row, index_t a_k, const T* b, index_t b_row, 
   parallel_gemm(p, m);
 }
 
-/// Column sums of x (m x n), in row order.
+/// Column sums of x (m x n), in row order and in double: rows may be many.
 template <class T>
 Tensor<T, 1> column_sums(const T* x, index_t m, index_t n) {
-  Tensor<T, 1> sums(Shape<1>{n});
+  auto sums = Tensor<T, 1>::empty(Shape<1>{n});
   T* const out = sums.data();
-  parallel_for(n, index_t{256}, [&](index_t begin, index_t end) {
-    for (index_t i = 0; i < m; ++i)
-      for (index_t j = begin; j < end; ++j) out[j] += x[i * n + j];
+  constexpr index_t block = 256;
+  parallel_for(n, block, [&](index_t begin, index_t end) {
+    for (index_t first = begin; first < end; first += block) {
+      const index_t width = (std::min)(block, end - first);
+      double total[block] = {};
+      for (index_t i = 0; i < m; ++i)
+        for (index_t j = 0; j < width; ++j) total[j] += static_cast<double>(x[i * n + first + j]);
+      for (index_t j = 0; j < width; ++j) out[first + j] = static_cast<T>(total[j]);
+    }
   });
   return sums;
 }

@@ -22,12 +22,14 @@ Tensor<T, NewRank> reshape(const Tensor<T, Rank>& x, const Shape<NewRank>& shape
   return y;
 }
 
-/// Exchanges two axes; copies. Throws ShapeError when there is no such axis.
+/// Exchanges two axes; copies, unless they are the same. Throws ShapeError when there is no such
+/// axis.
 template <class T, std::size_t Rank>
 Tensor<T, Rank> transpose(const Tensor<T, Rank>& x, std::size_t first, std::size_t second) {
   if (first >= Rank || second >= Rank)
     throw ShapeError("transpose: axes " + std::to_string(first) + " and " + std::to_string(second) +
                      " of " + to_string(x.shape()));
+  if (first == second) return x;
   if (first > second) std::swap(first, second);
   Shape<Rank> shape = x.shape();
   std::swap(shape[first], shape[second]);
@@ -39,8 +41,7 @@ Tensor<T, Rank> transpose(const Tensor<T, Rank>& x, std::size_t first, std::size
     if (i > first && i < second) middle *= x.extent(i);
     if (i > second) inner *= x.extent(i);
   }
-  kernels::transpose(x.data(), y.data(), outer, x.extent(first), middle, x.extent(second),
-                     first == second ? index_t{1} : inner);
+  kernels::transpose(x.data(), y.data(), outer, x.extent(first), middle, x.extent(second), inner);
   if (Tape* tape = recording(x))
     tape->push([first, second, xv = x.var(), yv = tape->track(y)](Gradients& g) {
       const auto dy = g.take(yv);

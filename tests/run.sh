@@ -1,0 +1,11 @@
+#!/bin/sh
+# Installs what is missing, builds the library's programs and tests, and runs all tests.
+set -eu
+cd "$(dirname "$0")/.."
+. cmake/packages.sh
+install_packages g++ cmake make libeigen3-dev libxsimd-dev nlohmann-json3-dev libcli11-dev catch2 \
+  gnuplot-nox
+
+cmake --preset release -DSEQUIN_BUILD_TESTS=ON -DSEQUIN_BUILD_BENCH=OFF
+cmake --build --preset release --parallel "$(nproc)"
+ctest --preset release --parallel "$(nproc)"
