@@ -18,10 +18,14 @@ namespace {
 template <class T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> apply(int which, const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
   switch (which) {
-    case 0: return a + b;
-    case 1: return a - b;
-    case 2: return a * b;
-    default: return a / b;
+    case 0:
+      return a + b;
+    case 1:
+      return a - b;
+    case 2:
+      return a * b;
+    default:
+      return a / b;
   }
 }
 
@@ -61,7 +65,8 @@ void check(const Shape<RankA>& shape_a, const Shape<RankB>& shape_b, const Shape
               static_cast<float>(apply(which, static_cast<double>(static_cast<float>(at(a, index))),
                                        static_cast<double>(static_cast<float>(at(b, index))))));
     }
-    const auto r = grad_check([=](const auto& u, const auto& v) { return apply(which, u, v); }, a, b);
+    const auto r =
+        grad_check([=](const auto& u, const auto& v) { return apply(which, u, v); }, a, b);
     INFO(which << ": " << r.where);
     REQUIRE(r.ok());
   }
@@ -181,8 +186,9 @@ TEST_CASE("elementwise: NaN stays where it is and spoils nothing else", "[elemen
     auto x = wavy<float, 1>({19}, 0.3, 0.9, 1.2);
     x(at) = NAN;
     const auto b = wavy<float, 1>({19}, 0.3, 0.9, 1.2);
-    for (const auto& y : {x + b, b - x, x * b, b / x, scale(x, 2), add_scalar(x, 1), neg(x),
-                          square(x), sequin::sqrt(x), sequin::exp(x), sequin::log(x), sequin::abs(x)})
+    for (const auto& y :
+         {x + b, b - x, x * b, b / x, scale(x, 2), add_scalar(x, 1), neg(x), square(x),
+          sequin::sqrt(x), sequin::exp(x), sequin::log(x), sequin::abs(x)})
       for (index_t i = 0; i < 19; ++i) REQUIRE(std::isnan(y(i)) == (i == at));
   }
 }
