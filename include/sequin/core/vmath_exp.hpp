@@ -165,15 +165,15 @@ struct TanhConstants<double> {
 template <class T>
 inline Vec<T> tanh(const Vec<T>& x) {
   const Vec<T> one(T{1});
-  const Vec<T> square = x * x;
-  const Vec<T> p = detail::polynomial<T>(square, detail::TanhConstants<T>::kPolynomial);
-  const Vec<T> small = simd::fma<T>(x * square, p, x);
   // Beyond 22 tanh is 1 in float and in double.
   const Vec<T> magnitude = simd::min<T>(Vec<T>(T(22)), simd::abs<T>(x));
+  const Vec<T> square = magnitude * magnitude;
+  const Vec<T> p = detail::polynomial<T>(square, detail::TanhConstants<T>::kPolynomial);
+  const Vec<T> small = simd::fma<T>(magnitude * square, p, magnitude);
   const detail::Reduced<T> a(magnitude + magnitude);
   const Vec<T> e = detail::exp_reduced<T>(a.r) * detail::power_of_two<T>(a.biased);
-  const Vec<T> large = simd::copy_sign<T>(one - Vec<T>(T{2}) / (e + one), x);
-  return simd::select<T>(magnitude < Vec<T>(T(0.625)), small, large);
+  const Vec<T> large = one - Vec<T>(T{2}) / (e + one);
+  return simd::copy_sign<T>(simd::select<T>(magnitude < Vec<T>(T(0.625)), small, large), x);
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::simd
