@@ -148,6 +148,9 @@ TEST_CASE("config: texts cannot pass for infinity or NaN") {
   CHECK(c.get_string("a") == "\x01NaN");
   CHECK(c.get_string("b") == "\x01\x01Infinity");
   CHECK(c.get_string("d") == "NaN");
+  std::string row;
+  for (int i = 0; i < 100'000; ++i) row += "\\u0001";
+  CHECK(contains(parse_refusal("{\"a\":\"" + row + "\"}"), "a row of control characters"));
 }
 
 TEST_CASE("config: every truncation is refused") {

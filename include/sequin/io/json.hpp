@@ -14,11 +14,14 @@
 
 namespace sequin::inline SEQUIN_ABI::detail {
 
-/// A text in JSON's escapes that `text` does not contain.
+/// A text in JSON's escapes that `text` does not contain; empty when there is no short one.
 inline std::string unused_mark(std::string_view text) {
-  std::string mark = "\\u0001";
-  while (text.find(mark) != std::string_view::npos) mark += "\\u0001";
-  return mark;
+  std::string mark;
+  for (int i = 0; i < 8; ++i) {
+    mark += "\\u0001";
+    if (text.find(mark) == std::string_view::npos) return mark;
+  }
+  return {};
 }
 
 /// Python's `json` writes Infinity, -Infinity and NaN as bare words; they become texts that begin
@@ -75,6 +78,7 @@ inline nlohmann::json parse_json_object(std::string_view text, const std::string
   }
   using Json = nlohmann::json;
   const std::string mark = unused_mark(text);
+  if (mark.empty()) fail("expected texts, found a row of control characters");
   const std::string parsed_mark(mark.size() / 6, '\x01');
   std::vector<std::unordered_set<std::string>> keys;
   const Json::parser_callback_t once = [&](int, Json::parse_event_t event, Json& parsed) {
