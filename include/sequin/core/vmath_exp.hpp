@@ -9,12 +9,27 @@ namespace sequin::inline SEQUIN_ABI::simd {
 
 namespace detail {
 
-/// c[0] + c[1] x + c[2] x^2 + ..., by Horner.
+/// c[First] + c[First + Step] y + c[First + 2 Step] y^2 + ..., by Horner.
+template <std::size_t First, std::size_t Step, class T, std::size_t N>
+inline Vec<T> horner(const Vec<T>& y, const T (&c)[N]) {
+  constexpr std::size_t last = First + (N - 1 - First) / Step * Step;
+  Vec<T> sum(c[last]);
+  for (std::size_t i = last; i > First; i -= Step) {
+    sum = simd::fma<T>(sum, y, Vec<T>(c[i - Step]));
+  }
+  return sum;
+}
+
+/// c[0] + c[1] x + c[2] x^2 + ... Long ones go as an even and an odd half side by side: their
+/// chains of dependent operations are longer than what a processor looks ahead.
 template <class T, std::size_t N>
 inline Vec<T> polynomial(const Vec<T>& x, const T (&c)[N]) {
-  Vec<T> y(c[N - 1]);
-  for (std::size_t i = N - 1; i-- > 0;) y = simd::fma<T>(y, x, Vec<T>(c[i]));
-  return y;
+  if constexpr (N < 10 || sizeof(T) == 4) {
+    return horner<0, 1>(x, c);
+  } else {
+    const Vec<T> square = x * x;
+    return simd::fma<T>(horner<1, 2>(square, c), x, horner<0, 2>(square, c));
+  }
 }
 
 template <class T>
@@ -103,7 +118,7 @@ inline Vec<T> minus_abs(const Vec<T>& x) {
 
 /// e^x for x <= 0 (NaN gives NaN): what softmax and sigmoids need. Gives 0 below -87.68 (-708.74),
 /// where e^x is subnormal; right up to 88.3 (709.4), but does not overflow to infinity beyond.
-/// Largest error 1.0 ulp in float and in double (float: 1.0, double: 1.0 without fma).
+/// Error at most 0.9 ulp in float and in double, 1.2 without fma.
 template <class T>
 inline Vec<T> exp_nonpositive(const Vec<T>& x) {
   // NaN passes max and min on the right.
@@ -111,7 +126,8 @@ inline Vec<T> exp_nonpositive(const Vec<T>& x) {
   return detail::exp_reduced<T>(a.r) * detail::power_of_two<T>(a.biased);
 }
 
-/// e^x: 0 for -inf, inf above the range, subnormal results included.
+/// e^x: 0 for -inf, inf above the range, subnormal results included. Error at most 0.9 ulp in float
+/// and in double, 1.2 without fma.
 template <class T>
 inline Vec<T> exp(const Vec<T>& x) {
   using C = detail::ExpConstants<T>;
@@ -124,7 +140,7 @@ inline Vec<T> exp(const Vec<T>& x) {
          detail::power_of_two<T>(rest);
 }
 
-/// e^x - 1 without cancellation.
+/// e^x - 1 without cancellation. Error at most 1.6 ulp in float, 2.4 in double.
 template <class T>
 inline Vec<T> expm1(const Vec<T>& x) {
   using C = detail::ExpConstants<T>;
@@ -161,7 +177,7 @@ struct TanhConstants<double> {
 
 }  // namespace detail
 
-/// The hyperbolic tangent; -1 and 1 at the infinities, -0 for -0.
+/// The hyperbolic tangent; -1 and 1 at the infinities, -0 for -0. Error at most 1.4 ulp.
 template <class T>
 inline Vec<T> tanh(const Vec<T>& x) {
   const Vec<T> one(T{1});
