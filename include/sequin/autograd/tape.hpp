@@ -116,8 +116,9 @@ class Tape {
   /// The tape that records in this thread now, or nullptr.
   static Tape* active() noexcept { return detail::active_tape; }
 
-  /// Gradients of the scalar `loss` (any rank, one element). Frees what was recorded as it goes:
-  /// one call a tape. Throws ShapeError when loss has not one element.
+  /// Gradients of the scalar `loss` (any rank, one element). Frees what was recorded as it goes;
+  /// the tape then records anew. Throws ShapeError when loss has not one element, Error when an
+  /// earlier call has freed what led to it.
   template <class T, std::size_t Rank>
   Gradients gradients(const Tensor<T, Rank>& loss) {
     if (loss.size() != 1)
@@ -127,12 +128,17 @@ class Tape {
   }
 
   /// Gradients of sum(output * output_gradient).
-  /// Throws ShapeError when the two differ in extents.
+  /// Throws ShapeError when the two differ in extents, Error as above.
   template <class T, std::size_t Rank>
   Gradients gradients(const Tensor<T, Rank>& output, const Tensor<T, Rank>& output_gradient) {
     if (output.shape() != output_gradient.shape())
       throw ShapeError("gradients: output_gradient is " + to_string(output_gradient.shape()) +
                        ", expected " + to_string(output.shape()) + " as the output");
+    const std::uint64_t id = output.var().id;
+    if ((id >> 32) == serial_ && (id & 0xffffffffu) <= freed_)
+      throw Error(
+          "gradients: what led to this output was freed by an earlier call; record it again");
+    freed_ = last_;
     Gradients g;
     g.serial_ = serial_;
     g.values_.resize(static_cast<std::size_t>(last_) + 1);
@@ -173,6 +179,7 @@ class Tape {
  private:
   std::uint64_t serial_;
   std::uint64_t last_ = 0;
+  std::uint64_t freed_ = 0;  // values up to this one were recorded before the last `gradients`
   Tape* outer_;
   std::vector<Backward> nodes_;
 };
