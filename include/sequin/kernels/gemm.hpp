@@ -9,7 +9,8 @@
 
 // Law: each element of the product is one chain of fused multiply-adds over k = 0 .. K-1 in
 // ascending order, started from 0. A row's result is therefore the same whatever the number of
-// rows, its place among them, the number of threads, and whether B was packed.
+// rows, its place among them, the number of threads, and whether B was packed. Where K is long the
+// chains rest in C between two parts of it, which rounds nothing.
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 
@@ -22,6 +23,9 @@ namespace detail {
 /// Rows of a register tile: with two registers of columns, as many as there are registers for.
 template <class T>
 inline constexpr int kTileRows = sizeof(simd::Vec<T>) == 64 ? 12 : 6;
+
+/// Bytes of a panel of B that stay in a first-level cache of 32 KiB beside the rows of A.
+inline constexpr index_t kPanelBytes = 24576;
 
 }  // namespace detail
 
@@ -79,19 +83,35 @@ struct GemmProblem {
 
 namespace detail {
 
+/// k of a part of every chain. The chains of all but the first part continue from C.
+struct Depth {
+  index_t begin, count;
+  bool first, last;
+};
+
 /// Columns [n, n + width) of Rows rows: Panels panels of two registers.
 template <class T, int Rows, int Panels>
-SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const T* a, const T* b, index_t b_step,
-                                    index_t b_panel, T* c, index_t n, index_t width) {
+SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth& depth, const T* a,
+                                    const T* b, index_t b_step, index_t b_panel, T* c, index_t n,
+                                    index_t width) {
   using V = simd::Vec<T>;
   constexpr index_t lanes = simd::kLanes<T>;
   constexpr int columns = 2 * Panels;
   V acc[Rows * columns];
   SEQUIN_UNROLL
   for (int i = 0; i < Rows * columns; ++i) acc[i] = V(T{0});
+  if (!depth.first) {
+    SEQUIN_UNROLL
+    for (int i = 0; i < Rows * columns; ++i) {
+      const index_t at = i % columns * lanes;
+      if (at < width)
+        acc[i] =
+            simd::load_partial<T>(c + i / columns * p.c_row + at, (std::min)(width - at, lanes));
+    }
+  }
   const index_t a_row = p.a_row;
   const index_t a_k = p.a_k;
-  for (index_t k = p.k; k > 0; --k) {
+  for (index_t k = depth.count; k > 0; --k) {
     V bk[columns];
     SEQUIN_UNROLL
     for (int j = 0; j < columns; ++j)
@@ -106,6 +126,7 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const T* a, const T
     a += a_k;
     b += b_step;
   }
+  const T* const bias = depth.last ? p.bias : nullptr;
   SEQUIN_UNROLL
   for (int i = 0; i < Rows; ++i) {
     SEQUIN_UNROLL
@@ -116,11 +137,11 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const T* a, const T
       V v = acc[i * columns + j];
       if (left >= lanes) {
         if (p.accumulate) v = simd::load<T>(out) + v;
-        if (p.bias != nullptr) v = v + simd::load<T>(p.bias + n + j * lanes);
+        if (bias != nullptr) v = v + simd::load<T>(bias + n + j * lanes);
         simd::store<T>(out, v);
       } else {
         if (p.accumulate) v = simd::load_partial<T>(out, left) + v;
-        if (p.bias != nullptr) v = v + simd::load_partial<T>(p.bias + n + j * lanes, left);
+        if (bias != nullptr) v = v + simd::load_partial<T>(bias + n + j * lanes, left);
         simd::store_partial<T>(out, v, left);
       }
     }
@@ -128,23 +149,27 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const T* a, const T
 }
 
 template <class T, int Rows, int Panels>
-void gemm_rows(const GemmProblem<T>& p, const T* a, T* c, index_t n_begin, index_t n_end) {
+void gemm_rows(const GemmProblem<T>& p, const Depth& depth, const T* a, T* c, index_t n_begin,
+               index_t n_end) {
   constexpr index_t width = kPanelColumns<T>;
   index_t n = n_begin;
+  a += depth.begin * p.a_k;
   if (p.b_row == 0) {
     const index_t panel = width * p.k;
+    const T* const b = p.b + depth.begin * width;
     for (; n + (Panels - 1) * width < n_end; n += Panels * width)
-      gemm_tile<T, Rows, Panels>(p, a, p.b + n * p.k, width, panel, c + n, n, n_end - n);
+      gemm_tile<T, Rows, Panels>(p, depth, a, b + n * p.k, width, panel, c + n, n, n_end - n);
     if constexpr (Panels > 1)
       for (; n < n_end; n += width)
-        gemm_tile<T, Rows, 1>(p, a, p.b + n * p.k, width, panel, c + n, n, n_end - n);
+        gemm_tile<T, Rows, 1>(p, depth, a, b + n * p.k, width, panel, c + n, n, n_end - n);
     return;
   }
+  const T* const b = p.b + depth.begin * p.b_row;
   for (; n + Panels * width <= n_end; n += Panels * width)
-    gemm_tile<T, Rows, Panels>(p, a, p.b + n, p.b_row, width, c + n, n, n_end - n);
+    gemm_tile<T, Rows, Panels>(p, depth, a, b + n, p.b_row, width, c + n, n, n_end - n);
   if constexpr (Panels > 1)
     for (; n + width <= n_end; n += width)
-      gemm_tile<T, Rows, 1>(p, a, p.b + n, p.b_row, width, c + n, n, n_end - n);
+      gemm_tile<T, Rows, 1>(p, depth, a, b + n, p.b_row, width, c + n, n, n_end - n);
   if (n == n_end) return;
   // The last columns: whole registers of B would reach past its rows.
   constexpr index_t block = 32;
@@ -152,10 +177,12 @@ void gemm_rows(const GemmProblem<T>& p, const T* a, T* c, index_t n_begin, index
   const index_t left = n_end - n;
   alignas(64) T sums[Rows * width];
   std::fill_n(sums, Rows * width, T{0});
-  for (index_t k = 0; k < p.k; k += block) {
-    const index_t count = (std::min)(block, p.k - k);
+  if (!depth.first)
+    for (int r = 0; r < Rows; ++r) std::copy_n(c + r * p.c_row + n, left, sums + r * width);
+  for (index_t k = 0; k < depth.count; k += block) {
+    const index_t count = (std::min)(block, depth.count - k);
     for (index_t i = 0; i < count; ++i) {
-      std::copy_n(p.b + (k + i) * p.b_row + n, left, rows + i * width);
+      std::copy_n(b + (k + i) * p.b_row + n, left, rows + i * width);
       std::fill_n(rows + i * width + left, width - left, T{0});
     }
     for (index_t i = 0; i < count; ++i)
@@ -170,9 +197,26 @@ void gemm_rows(const GemmProblem<T>& p, const T* a, T* c, index_t n_begin, index
     for (index_t j = 0; j < left; ++j) {
       T v = sums[r * width + j];
       if (p.accumulate) v = c[r * p.c_row + n + j] + v;
-      if (p.bias != nullptr) v = v + p.bias[n + j];
+      if (depth.last && p.bias != nullptr) v = v + p.bias[n + j];
       c[r * p.c_row + n + j] = v;
     }
+}
+
+/// One panel's columns [n, last) of rows [m, end), tile after tile.
+template <class T>
+void gemm_column(const GemmProblem<T>& p, const Depth& depth, index_t m, index_t end, index_t n,
+                 index_t last) {
+  constexpr int tile = kTileRows<T>;
+  for (; m + tile <= end; m += tile)
+    gemm_rows<T, tile, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
+  if constexpr (tile > 6)
+    for (; m + 6 <= end; m += 6)
+      gemm_rows<T, 6, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
+  for (; m + 4 <= end; m += 4)
+    gemm_rows<T, 4, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
+  for (; m + 2 <= end; m += 2)
+    gemm_rows<T, 2, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
+  for (; m < end; ++m) gemm_rows<T, 1, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
 }
 
 }  // namespace detail
@@ -182,40 +226,37 @@ void gemm_rows(const GemmProblem<T>& p, const T* a, T* c, index_t n_begin, index
 template <class T>
 void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_begin, index_t n_end) {
   constexpr int tile = detail::kTileRows<T>;
-  if (m_begin >= m_end || n_begin >= n_end) return;
-  // Rows in blocks whose part of A stays in the second-level cache while all panels pass.
-  const index_t fit = 196608 / static_cast<index_t>(sizeof(T)) / (std::max)(p.k, index_t{1});
-  const index_t block = (std::max)(fit / tile * tile, static_cast<index_t>(4 * tile));
   constexpr index_t panel = kPanelColumns<T>;
+  if (m_begin >= m_end || n_begin >= n_end) return;
+  // A part of K for which a panel of B fits the first-level cache, unless C has to be kept for a
+  // sum at the end; then rows in blocks whose part of A stays in the second-level cache while all
+  // panels pass.
+  const index_t deep = detail::kPanelBytes / static_cast<index_t>(sizeof(T)) / panel;
+  const index_t parts = p.accumulate || p.k <= 2 * deep ? 1 : (p.k + deep - 1) / deep;
+  const index_t part = (p.k + parts - 1) / parts;
+  const index_t fit = 196608 / static_cast<index_t>(sizeof(T)) / (std::max)(part, index_t{1});
+  const index_t block = (std::max)(fit / tile * tile, static_cast<index_t>(4 * tile));
   for (index_t m0 = m_begin; m0 < m_end; m0 += block) {
     const index_t m1 = (std::min)(m0 + block, m_end);
     if (m1 - m0 >= 4) {
-      for (index_t n = n_begin; n < n_end; n += panel) {
-        const index_t last = (std::min)(n + panel, n_end);
-        index_t m = m0;
-        for (; m + tile <= m1; m += tile)
-          detail::gemm_rows<T, tile, 1>(p, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-        if constexpr (tile > 6)
-          for (; m + 6 <= m1; m += 6)
-            detail::gemm_rows<T, 6, 1>(p, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-        for (; m + 4 <= m1; m += 4)
-          detail::gemm_rows<T, 4, 1>(p, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-        for (; m + 2 <= m1; m += 2)
-          detail::gemm_rows<T, 2, 1>(p, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-        for (; m < m1; ++m)
-          detail::gemm_rows<T, 1, 1>(p, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
+      for (index_t i = 0; i < parts; ++i) {
+        const index_t k = i * part;
+        const detail::Depth depth{k, (std::min)(part, p.k - k), i == 0, i == parts - 1};
+        for (index_t n = n_begin; n < n_end; n += panel)
+          detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(n + panel, n_end));
       }
       continue;
     }
     // Few rows: several panels at a time, so that enough chains are under way.
     const T* const a = p.a + m0 * p.a_row;
     T* const c = p.c + m0 * p.c_row;
+    const detail::Depth all{0, p.k, true, true};
     if (m1 - m0 == 3) {
-      detail::gemm_rows<T, 3, 2>(p, a, c, n_begin, n_end);
+      detail::gemm_rows<T, 3, 2>(p, all, a, c, n_begin, n_end);
     } else if (m1 - m0 == 2) {
-      detail::gemm_rows<T, 2, 3>(p, a, c, n_begin, n_end);
+      detail::gemm_rows<T, 2, 3>(p, all, a, c, n_begin, n_end);
     } else {
-      detail::gemm_rows<T, 1, 4>(p, a, c, n_begin, n_end);
+      detail::gemm_rows<T, 1, 4>(p, all, a, c, n_begin, n_end);
     }
   }
 }
