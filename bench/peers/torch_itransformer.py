@@ -1,11 +1,13 @@
 """iTransformer in PyTorch, timed on the weights of a folder, as the peer of `sequin bench`.
 
-usage: torch_itransformer.py DIR [--batch 32] [--variates 7] [--threads 1] [--repeat 30]
-Prints one JSON line with the median milliseconds of a forward pass and of a training step (Adam).
+usage: torch_itransformer.py DIR [--batch 32] [--variates 7] [--threads 1] [--repeat 30] [--make]
+With --make, first writes config.json and drawn weights of the official ETTh1 size to DIR. Prints one
+JSON line with the median milliseconds of a forward pass and of a training step (Adam).
 The network is written from the paper with the official parameter names.
 """
 import argparse
 import json
+import os
 import statistics
 import struct
 import time
@@ -27,6 +29,32 @@ def load_safetensors(path):
         data = np.frombuffer(raw[8 + length + begin : 8 + length + end], dtype=np.float32)
         out[name] = torch.from_numpy(data.reshape(entry["shape"]).copy())
     return out
+
+
+def save_safetensors(path, tensors):
+    header, blobs, at = {}, [], 0
+    for name, t in tensors.items():
+        data = t.detach().numpy().tobytes()
+        header[name] = {"dtype": "F32", "shape": list(t.shape), "data_offsets": [at, at + len(data)]}
+        blobs.append(data)
+        at += len(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def make(directory):
+    config = {
+        "model": "itransformer", "seq_len": 96, "pred_len": 96, "enc_in": 7, "d_model": 256,
+        "n_heads": 8, "e_layers": 2, "d_ff": 256, "dropout": 0.1, "activation": "gelu",
+        "use_norm": True,
+    }
+    os.makedirs(directory, exist_ok=True)
+    with open(directory + "/config.json", "w") as f:
+        json.dump(config, f)
+    torch.manual_seed(1)
+    save_safetensors(directory + "/weights.safetensors", Model(config).state_dict())
 
 
 class Attention(nn.Module):
@@ -110,7 +138,10 @@ def main():
     parser.add_argument("--variates", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=30)
+    parser.add_argument("--make", action="store_true")
     args = parser.parse_args()
+    if args.make:
+        make(args.dir)
     torch.set_num_threads(args.threads)
     config = json.load(open(args.dir + "/config.json"))
     model = Model(config)

@@ -117,8 +117,8 @@ int bench_mamba(const BenchArguments& a) {
     }
     arena.fit();
   };
-  report(a, "prefill", sequin_examples::measure(prefill, (std::max)(a.repeat / 10, 3)),
-         static_cast<double>(ids.size()), "tokens", arena.capacity());
+  const auto prefill_time = sequin_examples::measure(prefill, (std::max)(a.repeat / 10, 3));
+  report(a, "prefill", prefill_time, static_cast<double>(ids.size()), "tokens", arena.capacity());
   Session session(model, a.batch);
   std::vector<std::int64_t> now(static_cast<std::size_t>(a.batch));
   const auto step = [&] {

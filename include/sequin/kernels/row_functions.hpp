@@ -4,27 +4,7 @@
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
-#include <bit>
 #include <concepts>
-#include <cstdint>
-#include <type_traits>
-
-/// Inlines whatever the compiler's budget says: a call in the scan's inner loop costs half its
-/// speed.
-#if defined(_MSC_VER)
-#define SEQUIN_ROW_INLINE __forceinline
-#else
-#define SEQUIN_ROW_INLINE [[gnu::always_inline]] inline
-#endif
-
-/// Before a short loop over an array of registers: without the loop they stay registers.
-#if defined(__clang__)
-#define SEQUIN_ROW_UNROLL _Pragma("clang loop unroll(full)")
-#elif defined(__GNUC__)
-#define SEQUIN_ROW_UNROLL _Pragma("GCC unroll 16")
-#else
-#define SEQUIN_ROW_UNROLL
-#endif
 
 namespace sequin::inline SEQUIN_ABI::kernels::detail {
 
@@ -33,9 +13,9 @@ inline constexpr T kLog2e = static_cast<T>(1.4426950408889634073599246810019);
 
 /// p[i] = p[i] r[i] + c, step by step over the coefficients.
 template <class T, index_t Count, std::same_as<T>... C>
-SEQUIN_ROW_INLINE void horner(simd::Vec<T> (&p)[Count], const simd::Vec<T> (&r)[Count], T c,
-                              C... rest) {
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count; ++i) p[i] =
+SEQUIN_ALWAYS_INLINE void horner(simd::Vec<T> (&p)[Count], const simd::Vec<T> (&r)[Count], T c,
+                                 C... rest) {
+  SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) p[i] =
       simd::fma<T>(p[i], r[i], simd::Vec<T>(c));
   if constexpr (sizeof...(rest) > 0) horner<T, Count>(p, r, rest...);
 }
@@ -48,24 +28,22 @@ SEQUIN_ROW_INLINE void horner(simd::Vec<T> (&p)[Count], const simd::Vec<T> (&r)[
 /// Several registers go through each stage together: one chain of dependent operations alone
 /// leaves the multipliers idle for most of its 40 cycles.
 template <class T, index_t Count>
-SEQUIN_ROW_INLINE void exp2_inplace(simd::Vec<T> (&v)[Count]) {
+SEQUIN_ALWAYS_INLINE void exp2_inplace(simd::Vec<T> (&v)[Count]) {
   using V = simd::Vec<T>;
-  using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  using IntVec = xsimd::batch<Int>;
   constexpr int kMantissa = sizeof(T) == 4 ? 23 : 52;
   constexpr T kHigh = sizeof(T) == 4 ? T(128) : T(1024);
   // At 1 - kHigh the exponent field becomes 0 with mantissa 0: exactly zero.
   constexpr T kLow = T(1) - kHigh;
-  // Adding it rounds to an integer that then sits in the low bits.
-  constexpr T kRound = sizeof(T) == 4 ? T(12582912) : T(6755399441055744);
+  // Adding it rounds to an integer that then sits in the low bits, the exponent's bias included.
+  constexpr T kRound = sizeof(T) == 4 ? T(12582912 + 127) : T(6755399441055744 + 1023);
   // The operands' order in min and max lets NaN through.
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count; ++i) v[i] =
+  SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) v[i] =
       xsimd::min(V(kHigh), xsimd::max(V(kLow), v[i]));
   V shifted[Count], p[Count];
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count; ++i) shifted[i] = v[i] + V(kRound);
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count; ++i) v[i] = v[i] - (shifted[i] - V(kRound));
+  SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) shifted[i] = v[i] + V(kRound);
+  SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) v[i] = v[i] - (shifted[i] - V(kRound));
   // (2^r - 1) / r interpolated at Chebyshev nodes: relative error 9.2e-9 and 2.0e-17.
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count; ++i) p[i] =
+  SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) p[i] =
       V(sizeof(T) == 4 ? T(0x1.44138ap-13) : T(0x1.e9d3fe3952179p-32));
   if constexpr (sizeof(T) == 4) {
     horner<T, Count>(p, v, 0x1.5f0890p-10f, 0x1.3b2a54p-7f, 0x1.c6af6cp-5f, 0x1.ebfbe0p-3f,
@@ -76,9 +54,9 @@ SEQUIN_ROW_INLINE void exp2_inplace(simd::Vec<T> (&v)[Count]) {
                      0x1.3b2ab6fba1ddap-7, 0x1.c6b08d704a0c2p-5, 0x1.ebfbdff82c598p-3,
                      0x1.62e42fefa39efp-1, 1.0);
   }
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count; ++i) {
-    const auto exponent = std::bit_cast<IntVec>(shifted[i]) << kMantissa;
-    v[i] = std::bit_cast<V>(std::bit_cast<IntVec>(p[i]) + exponent);
+  SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) {
+    // A product, not a sum of bit patterns: NaN stays NaN whatever its payload.
+    v[i] = p[i] * simd::from_bits<T>(simd::to_bits<T>(shifted[i]) << kMantissa);
   }
 }
 
@@ -97,19 +75,19 @@ constexpr index_t padded_rows(index_t n) noexcept {
 /// e[i] = exp(-|x[i]|); 0 below the normal range. Relative error below 2 ulp, as the product
 /// with log2 e keeps its rounding error; |x| / 2 ulp on machines without fused multiply-add.
 template <class T>
-SEQUIN_ROW_INLINE void exp_minus_abs(const simd::Vec<T> (&x)[kRowVecs],
-                                     simd::Vec<T> (&e)[kRowVecs]) {
+SEQUIN_ALWAYS_INLINE void exp_minus_abs(const simd::Vec<T> (&x)[kRowVecs],
+                                        simd::Vec<T> (&e)[kRowVecs]) {
   using V = simd::Vec<T>;
   constexpr T kLowBits = sizeof(T) == 4 ? T(1.9259629911266175e-8) : T(2.0355273740931033e-17);
   constexpr T kNormal = sizeof(T) == 4 ? T(-87.3) : T(-708.3);
   V a[kRowVecs], low[kRowVecs];
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
+  SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
     a[i] = simd::max<T>(V(kNormal - T{1}), V(T{0}) - simd::abs<T>(x[i]));
     e[i] = a[i] * V(kLog2e<T>);
     low[i] = simd::fma<T>(a[i], V(kLowBits), simd::fma<T>(a[i], V(kLog2e<T>), V(T{0}) - e[i]));
   }
   exp2_inplace<T>(e);
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
+  SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
     // 2^low = 1 + low ln 2 to far below an ulp.
     const V whole = simd::fma<T>(e[i] * low[i], V(T(0.69314718055994531)), e[i]);
     e[i] = simd::select<T>(a[i] < V(kNormal), V(T{0}), whole);
@@ -118,9 +96,9 @@ SEQUIN_ROW_INLINE void exp_minus_abs(const simd::Vec<T> (&x)[kRowVecs],
 
 /// log(1 + e) / e' for 0 <= e <= 1 as 2 atanh(s), s = e / (2 + e): sum of s^(2k) / (2k + 1).
 template <class T, index_t K>
-SEQUIN_ROW_INLINE void atanh_series(const simd::Vec<T> (&w)[kRowVecs],
-                                    simd::Vec<T> (&p)[kRowVecs]) {
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) p[i] =
+SEQUIN_ALWAYS_INLINE void atanh_series(const simd::Vec<T> (&w)[kRowVecs],
+                                       simd::Vec<T> (&p)[kRowVecs]) {
+  SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) p[i] =
       simd::fma<T>(p[i], w[i], simd::Vec<T>(T{1} / T(2 * K + 1)));
   if constexpr (K > 0) atanh_series<T, K - 1>(w, p);
 }
@@ -134,16 +112,16 @@ void softplus_rows(T* values, index_t n) {
   constexpr index_t kTerms = sizeof(T) == 4 ? 6 : 15;
   for (index_t at = 0; at < n; at += kRowVecs * lanes) {
     V x[kRowVecs], s[kRowVecs], w[kRowVecs], p[kRowVecs];
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) x[i] =
+    SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) x[i] =
         V::load_aligned(values + at + i * lanes);
     exp_minus_abs<T>(x, s);
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
+    SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
       s[i] = s[i] / (V(T{2}) + s[i]);
       w[i] = s[i] * s[i];
       p[i] = V(T{1} / T(2 * kTerms + 1));
     }
     atanh_series<T, kTerms - 1>(w, p);
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
+    SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
       // x on the right of max: NaN stays NaN.
       const V y = simd::fma<T>(s[i] + s[i], p[i], simd::max<T>(V(T{0}), x[i]));
       simd::select<T>(x[i] > V(T(20)), x[i], y).store_aligned(values + at + i * lanes);
@@ -159,10 +137,10 @@ void silu_rows(T* values, index_t n) {
   const V one(T{1});
   for (index_t at = 0; at < n; at += kRowVecs * lanes) {
     V x[kRowVecs], e[kRowVecs];
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) x[i] =
+    SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) x[i] =
         V::load_aligned(values + at + i * lanes);
     exp_minus_abs<T>(x, e);
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
+    SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
       const V top = simd::select<T>(x[i] < V(T{0}), e[i], one);
       (x[i] * (top / (one + e[i]))).store_aligned(values + at + i * lanes);
     }

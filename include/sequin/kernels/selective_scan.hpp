@@ -45,17 +45,17 @@ struct ScanStep {
 
 /// One step of `Count` states from n on.
 template <class T, bool ConstantB, bool ConstantC, index_t Count>
-SEQUIN_ROW_INLINE void scan_states(ScanForwardScratch<T>& s, ScanStep<T>& step, index_t n,
-                                   const T* b, const T* c) {
+SEQUIN_ALWAYS_INLINE void scan_states(ScanForwardScratch<T>& s, ScanStep<T>& step, index_t n,
+                                      const T* b, const T* c) {
   using V = simd::Vec<T>;
   constexpr index_t lanes = simd::kLanes<T>;
   constexpr index_t vecs = kScanVecs<T>;
   const index_t first = n * kScanBlock<T>;
   V decay[Count * vecs];
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count * vecs; ++i) decay[i] =
+  SEQUIN_UNROLL for (index_t i = 0; i < Count * vecs; ++i) decay[i] =
       step.dt[i % vecs] * V::load_aligned(s.decay + first + i * lanes);
   exp2_inplace<T>(decay);
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count * vecs; ++i) {
+  SEQUIN_UNROLL for (index_t i = 0; i < Count * vecs; ++i) {
     const index_t at = first + i * lanes;
     const V bn = ConstantB ? V::load_aligned(s.b + at) : V(b[n + i / vecs]);
     const V cn = ConstantC ? V::load_aligned(s.c + at) : V(c[n + i / vecs]);
@@ -75,7 +75,7 @@ void scan_tile(ScanForwardScratch<T>& s, index_t steps, index_t states, const T*
   constexpr index_t lanes = simd::kLanes<T>;
   for (index_t t = 0; t < steps; ++t, b += b_stride, c += c_stride) {
     ScanStep<T> step;
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) {
+    SEQUIN_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) {
       step.dt[i] = V::load_aligned(s.dt + t * block + i * lanes);
       step.dtu[i] = V::load_aligned(s.dtu + t * block + i * lanes);
       step.y[i] = V::load_aligned(s.y + t * block + i * lanes);
@@ -84,7 +84,7 @@ void scan_tile(ScanForwardScratch<T>& s, index_t steps, index_t states, const T*
     for (; n + kScanStates<T> <= states; n += kScanStates<T>)
       scan_states<T, ConstantB, ConstantC, kScanStates<T>>(s, step, n, b, c);
     for (; n < states; ++n) scan_states<T, ConstantB, ConstantC, 1>(s, step, n, b, c);
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) step.y[i].store_aligned(
+    SEQUIN_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) step.y[i].store_aligned(
         s.y + t * block + i * lanes);
   }
 }
@@ -139,10 +139,10 @@ void scan_short(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t t
       const V dtu(s.dtu[t * block + e]);
       const auto advance = [&](index_t n, auto& decay) {
         constexpr index_t count = std::extent_v<std::remove_reference_t<decltype(decay)>>;
-        SEQUIN_ROW_UNROLL for (index_t i = 0; i < count; ++i) decay[i] =
+        SEQUIN_UNROLL for (index_t i = 0; i < count; ++i) decay[i] =
             dt * (simd::load<T>(a + n + i * lanes) * V(kLog2e<T>));
         exp2_inplace<T>(decay);
-        SEQUIN_ROW_UNROLL for (index_t i = 0; i < count; ++i) {
+        SEQUIN_UNROLL for (index_t i = 0; i < count; ++i) {
           T* const value = h + e * h_stride + n + i * lanes;
           simd::store<T>(value, simd::fma<T>(decay[i], simd::load<T>(value),
                                              dtu * simd::load<T>(b + n + i * lanes)));

@@ -75,8 +75,8 @@ struct ScanTimeSums {
 
 /// One step of `Count` states from n on, keeping decays and states.
 template <class T, bool ConstantB, bool ConstantC, index_t Count>
-SEQUIN_ROW_INLINE void scan_replay_states(ScanBackwardScratch<T>& s, ScanStep<T>& step, index_t t,
-                                          index_t n, const T* b, const T* c) {
+SEQUIN_ALWAYS_INLINE void scan_replay_states(ScanBackwardScratch<T>& s, ScanStep<T>& step,
+                                             index_t t, index_t n, const T* b, const T* c) {
   using V = simd::Vec<T>;
   constexpr index_t lanes = simd::kLanes<T>;
   constexpr index_t vecs = kScanVecs<T>;
@@ -85,10 +85,10 @@ SEQUIN_ROW_INLINE void scan_replay_states(ScanBackwardScratch<T>& s, ScanStep<T>
   T* const after = s.h + (t + 1) * ScanBackwardScratch<T>::kTile;
   T* const decays = s.decay + t * ScanBackwardScratch<T>::kTile;
   V decay[Count * vecs];
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count * vecs; ++i) decay[i] =
+  SEQUIN_UNROLL for (index_t i = 0; i < Count * vecs; ++i) decay[i] =
       step.dt[i % vecs] * (V::load_aligned(s.a + first + i * lanes) * V(kLog2e<T>));
   exp2_inplace<T>(decay);
-  SEQUIN_ROW_UNROLL for (index_t i = 0; i < Count * vecs; ++i) {
+  SEQUIN_UNROLL for (index_t i = 0; i < Count * vecs; ++i) {
     const index_t at = first + i * lanes;
     const V bn = ConstantB ? V::load_aligned(s.b + at) : V(b[n + i / vecs]);
     const V cn = ConstantC ? V::load_aligned(s.c + at) : V(c[n + i / vecs]);
@@ -108,7 +108,7 @@ void scan_replay_tile(ScanBackwardScratch<T>& s, index_t steps, index_t states,
   constexpr index_t lanes = simd::kLanes<T>;
   for (index_t t = 0; t < steps; ++t) {
     ScanStep<T> step;
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) {
+    SEQUIN_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) {
       step.dt[i] = V::load_aligned(s.dt + t * block + i * lanes);
       step.dtu[i] = V::load_aligned(s.dtu + t * block + i * lanes);
       step.y[i] = V::load_aligned(s.y + t * block + i * lanes);
@@ -119,7 +119,7 @@ void scan_replay_tile(ScanBackwardScratch<T>& s, index_t steps, index_t states,
     for (; n + kScanStates<T> <= states; n += kScanStates<T>)
       scan_replay_states<T, ConstantB, ConstantC, kScanStates<T>>(s, step, t, n, bt, ct);
     for (; n < states; ++n) scan_replay_states<T, ConstantB, ConstantC, 1>(s, step, t, n, bt, ct);
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) step.y[i].store_aligned(
+    SEQUIN_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) step.y[i].store_aligned(
         s.y + t * block + i * lanes);
   }
 }
@@ -135,7 +135,7 @@ void scan_backward_tile(ScanBackwardScratch<T>& s, index_t steps, index_t states
   constexpr index_t tile = ScanBackwardScratch<T>::kTile;
   for (index_t t = steps; t-- > 0;) {
     V dt[vecs], dtu[vecs], dy[vecs], dh_b[vecs], dh_a[vecs];
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < vecs; ++i) {
+    SEQUIN_UNROLL for (index_t i = 0; i < vecs; ++i) {
       const index_t at = t * block + i * lanes;
       dt[i] = V::load_aligned(s.dt + at);
       dtu[i] = V::load_aligned(s.dtu + at);
@@ -144,7 +144,7 @@ void scan_backward_tile(ScanBackwardScratch<T>& s, index_t steps, index_t states
       dh_a[i] = V::load_aligned(s.dh_a + at);
     }
     for (index_t n = 0; n < states; ++n) {
-      SEQUIN_ROW_UNROLL for (index_t i = 0; i < vecs; ++i) {
+      SEQUIN_UNROLL for (index_t i = 0; i < vecs; ++i) {
         const index_t at = n * block + i * lanes;
         const V bn = ConstantB ? V::load_aligned(s.b + at) : V(b.value[t * b.stride + n]);
         const V cn = ConstantC ? V::load_aligned(s.c + at) : V(c.value[t * c.stride + n]);
@@ -166,7 +166,7 @@ void scan_backward_tile(ScanBackwardScratch<T>& s, index_t steps, index_t states
         simd::fma<T>(through, dt[i], V::load_aligned(s.da + at)).store_aligned(s.da + at);
       }
     }
-    SEQUIN_ROW_UNROLL for (index_t i = 0; i < vecs; ++i) {
+    SEQUIN_UNROLL for (index_t i = 0; i < vecs; ++i) {
       const index_t at = t * block + i * lanes;
       dh_b[i].store_aligned(s.dh_b + at);
       dh_a[i].store_aligned(s.dh_a + at);

@@ -95,7 +95,7 @@ inline void load_rows(const View<const T, 3>& from, const ScanBlock& at, index_t
   constexpr index_t block = kScanBlock<T>;
   for (index_t t = 0; t < steps; ++t) {
     const T* const row = &from(at.b, t0 + t, at.first);
-    SEQUIN_ROW_UNROLL for (index_t lane = 0; lane < block; lane += simd::kLanes<T>)
+    SEQUIN_UNROLL for (index_t lane = 0; lane < block; lane += simd::kLanes<T>)
         load_lanes(row, lane, at.width)
             .store_aligned(rows + t * block + lane);
   }
