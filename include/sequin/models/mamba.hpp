@@ -21,7 +21,7 @@ struct MambaConfig {
   index_t d_intermediate = 0;  ///< > 0: a gated MLP after every mixer
   index_t n_layer = 64;
   index_t vocab_size = 50277;  ///< rows of the embedding: already padded
-  MambaMixerConfig ssm_cfg;
+  MambaMixerConfig ssm_cfg{};
   bool rms_norm = true;
   double norm_epsilon = 1e-5;
   bool tie_embeddings = true;
