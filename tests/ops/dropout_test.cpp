@@ -90,7 +90,7 @@ TEST_CASE("dropout: NaN stays NaN, dropped or not", "[dropout]") {
   for (const float v : y.span()) REQUIRE(std::isnan(v));
 }
 
-TEST_CASE("dropout: a probability outside [0, 1) is named", "[dropout]") {
+TEST_CASE("dropout: a probability below 0, of 1 or above, or NaN is named", "[dropout]") {
   Generator random;
   const Tensor<float, 1> x({3});
   REQUIRE_THROWS_WITH(dropout(x, 1, random), "dropout: p is 1.000000, expected 0 <= p < 1");
