@@ -53,6 +53,7 @@ class Arena {
   std::size_t live_blocks() const noexcept { return live_; }
 
   /// Returns `bytes` (a multiple of kAlignment) and where they lie on the arena's line.
+  /// Throws std::bad_alloc, and then is as before.
   std::byte* allocate(std::size_t bytes, std::size_t& offset) {
     std::size_t slot = 0;
     while (slot < free_.size() && free_[slot].size < bytes) ++slot;
@@ -70,12 +71,19 @@ class Arena {
         offset = end_;
       }
       end_ = offset + bytes;
-      peak_ = (std::max)(peak_, end_);
     }
-    std::byte* block =
-        offset + bytes <= capacity_
-            ? memory_ + offset
-            : static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}));
+    std::byte* block = nullptr;
+    if (offset + bytes <= capacity_) {
+      block = memory_ + offset;
+    } else {
+      block = static_cast<std::byte*>(
+          ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
+      if (block == nullptr) {
+        give_back(bytes, offset);
+        throw std::bad_alloc();
+      }
+    }
+    peak_ = (std::max)(peak_, end_);
     ++live_;
     return block;
   }
@@ -86,6 +94,17 @@ class Arena {
     --live_;
     if (offset + bytes > capacity_ || block != memory_ + offset)
       ::operator delete (block, std::align_val_t{kAlignment});
+    give_back(bytes, offset);
+  }
+
+ private:
+  struct Gap {
+    std::size_t offset;
+    std::size_t size;
+  };
+
+  /// Makes [offset, offset + bytes) a gap, joined with its neighbours.
+  void give_back(std::size_t bytes, std::size_t offset) noexcept {
     auto next = std::lower_bound(free_.begin(), free_.end(), offset,
                                  [](const Gap& gap, std::size_t at) { return gap.offset < at; });
     if (next != free_.begin() && (next - 1)->offset + (next - 1)->size == offset) {
@@ -104,12 +123,6 @@ class Arena {
       free_.pop_back();
     }
   }
-
- private:
-  struct Gap {
-    std::size_t offset;
-    std::size_t size;
-  };
 
   void release() noexcept {
     if (memory_ != nullptr) ::operator delete (memory_, std::align_val_t{kAlignment});

@@ -1,0 +1,168 @@
+#include "sequin/core/tensor.hpp"
+#include "support/catch.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <new>
+#include <utility>
+#include <vector>
+
+using namespace sequin;
+
+namespace {
+
+/// What a block costs: its counted header and its elements in whole cache lines.
+constexpr std::size_t footprint(std::size_t bytes) {
+  return kAlignment + (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+/// Tensors of many sizes that come and go out of order; the addresses in the order of asking.
+std::vector<const void*> exercise() {
+  std::vector<const void*> addresses;
+  std::vector<Tensor<float, 1>> kept;
+  for (index_t i = 0; i < 40; ++i) {
+    kept.push_back(Tensor<float, 1>::empty({(i * 37) % 101 + 1}));
+    addresses.push_back(std::as_const(kept.back()).data());
+    if (i % 3 == 2) kept.erase(kept.begin() + (i * 7) % static_cast<index_t>(kept.size()));
+  }
+  return addresses;
+}
+
+}  // namespace
+
+TEST_CASE("arena: a scope run again after fit gets the same addresses inside the arena", "") {
+  Arena arena;
+  const ArenaScope scope(&arena);
+  exercise();
+  REQUIRE(arena.capacity() == 0);  // nothing was reserved: all of it came from the heap
+  REQUIRE(arena.peak() > 0);
+  arena.fit();
+  REQUIRE(arena.capacity() == arena.peak());
+  const std::size_t peak = arena.peak();
+  const auto first = exercise();
+  const auto second = exercise();
+  REQUIRE(first == second);
+  REQUIRE(arena.peak() == peak);
+  REQUIRE(arena.live_blocks() == 0);
+  const auto whole = Tensor<std::uint8_t, 1>::empty({static_cast<index_t>(peak - kAlignment)});
+  const auto begin = reinterpret_cast<std::uintptr_t>(whole.data()) - kAlignment;
+  for (const void* p : first) {
+    const auto at = reinterpret_cast<std::uintptr_t>(p);
+    REQUIRE(at >= begin);
+    REQUIRE(at < begin + peak);
+  }
+}
+
+TEST_CASE("arena: the peak is what lived at the worst moment, not the sum of all", "") {
+  Arena arena;
+  const ArenaScope scope(&arena);
+  for (int i = 0; i < 10; ++i) Tensor<float, 1>({100});
+  REQUIRE(arena.peak() == footprint(400));
+  const Tensor<float, 1> a({100});
+  const Tensor<double, 1> b({100});
+  REQUIRE(arena.peak() == footprint(400) + footprint(800));
+  REQUIRE(arena.live_blocks() == 2);
+}
+
+TEST_CASE("arena: what does not fit comes from the heap until fit, and stays valid", "") {
+  Arena arena(footprint(400));
+  const ArenaScope scope(&arena);
+  {
+    const Tensor<float, 1> inside({100}, 1.f);
+    const Tensor<float, 1> outside({5000}, 2.f);
+    REQUIRE(arena.capacity() == footprint(400));
+    arena.fit();  // blocks live: nothing may move
+    REQUIRE(arena.capacity() == footprint(400));
+    for (const float v : inside.span()) REQUIRE(v == 1);
+    for (const float v : outside.span()) REQUIRE(v == 2);
+  }
+  arena.fit();
+  REQUIRE(arena.capacity() == footprint(400) + footprint(20000));
+  arena.reserve(1);
+  REQUIRE(arena.capacity() == footprint(400) + footprint(20000));
+}
+
+TEST_CASE("arena: live blocks never overlap and are aligned, whatever the order of release", "") {
+  Arena arena(10000);  // less than the peak: arena and heap blocks mix
+  const ArenaScope scope(&arena);
+  std::vector<Tensor<std::uint8_t, 1>> live;
+  std::uint32_t random = 12345;
+  for (int step = 0; step < 3000; ++step) {
+    random = random * 1664525u + 1013904223u;
+    if (live.size() > 20 || (!live.empty() && (random >> 30) == 0)) {
+      const std::size_t at = (random >> 8) % live.size();
+      const auto& t = live[at];
+      const auto expected = static_cast<std::uint8_t>(t.size());
+      REQUIRE(std::count(t.span().begin(), t.span().end(), expected) == t.size());
+      live.erase(live.begin() + static_cast<std::ptrdiff_t>(at));
+    } else {
+      const index_t n = (random >> 8) % 2000;
+      live.emplace_back(Shape<1>{n}, static_cast<std::uint8_t>(n));
+      const auto& t = live.back();
+      REQUIRE(reinterpret_cast<std::uintptr_t>(t.data()) % kAlignment == 0);
+    }
+    REQUIRE(arena.live_blocks() == live.size());
+  }
+  live.clear();
+  // All gaps were merged: the next block begins at the very first address.
+  const auto first = Tensor<float, 1>::empty({100});
+  const void* const address = first.data();
+  const auto second = Tensor<float, 1>::empty({100});
+  REQUIRE(static_cast<const std::byte*>(static_cast<const void*>(second.data())) ==
+          static_cast<const std::byte*>(address) + footprint(400));
+}
+
+TEST_CASE("arena: scopes nest, and a null arena means the heap", "") {
+  Arena outer, inner;
+  {
+    const ArenaScope a(&outer);
+    const Tensor<float, 1> x({3});
+    {
+      const ArenaScope b(&inner);
+      const Tensor<float, 1> y({3});
+      {
+        const ArenaScope none(nullptr);
+        const Tensor<float, 1> z({3});
+        REQUIRE(outer.live_blocks() == 1);
+        REQUIRE(inner.live_blocks() == 1);
+      }
+    }
+    REQUIRE(inner.live_blocks() == 0);
+    const Tensor<float, 1> w({3});
+    REQUIRE(outer.live_blocks() == 2);
+  }
+  const Tensor<float, 1> on_heap({3});
+  REQUIRE(outer.live_blocks() == 0);
+}
+
+TEST_CASE("arena: a tensor may outlive the scope, not the arena", "") {
+  Arena arena(4096);
+  Tensor<float, 1> kept;
+  {
+    const ArenaScope scope(&arena);
+    kept = Tensor<float, 1>({7}, 5.f);
+  }
+  const Tensor<float, 1> other({7}, 6.f);
+  REQUIRE(arena.live_blocks() == 1);
+  REQUIRE(std::as_const(kept)(6) == 5);
+  const Tensor<float, 1> copy = kept;
+  kept = {};
+  REQUIRE(arena.live_blocks() == 1);  // a copy shares the block
+}
+
+TEST_CASE("arena: an allocation that failed leaves no trace", "") {
+  Arena arena;
+  const ArenaScope scope(&arena);
+  { const Tensor<float, 1> x({100}); }
+  const std::size_t peak = arena.peak();
+  // 2^56 bytes: no machine maps them.
+  REQUIRE_THROWS_AS((Tensor<float, 1>::empty({index_t{1} << 54})), std::bad_alloc);
+  REQUIRE(arena.live_blocks() == 0);
+  REQUIRE(arena.peak() == peak);
+  arena.fit();
+  REQUIRE(arena.capacity() == peak);
+  const auto before = Tensor<float, 1>::empty({100});
+  REQUIRE_THROWS_AS((Tensor<float, 1>::empty({index_t{1} << 54})), std::bad_alloc);
+  const auto after = Tensor<float, 1>::empty({1});
+  REQUIRE(arena.peak() == footprint(400) + footprint(4));
+}
