@@ -67,7 +67,10 @@ int info(const InfoArguments& a) {
     given = "[" + std::to_string(a.batch) + ", " + std::to_string(a.length) + "]";
   }
 
-  const WeightsSource weights = open_weights(a.dir);
+  // Blocks without parameters have no weights.
+  const std::filesystem::path folder = a.dir;
+  const bool parameterless = name == "blocks/selective_scan" || name == "blocks/causal_conv1d";
+  const WeightsSource weights = parameterless ? WeightsSource(a.dir) : open_weights(folder);
   std::map<std::string, std::pair<double, double>> modules;  // elements, bytes
   double elements = 0, bytes = 0;
   std::printf("\n%-60s %-8s %s\n", "tensor", "type", "shape");

@@ -197,8 +197,12 @@ void run_full_attention(CaseIo<T>& io, const Config& config, const std::filesyst
   c.causal = config.get_bool("mask_flag", false);
   c.scale = config.get_double("scale", 0.0);
   c.mix = config.get_bool("mix", false);
+  const WeightsSource weights = open_weights(dir);
+  const double per_head = static_cast<double>((std::max)(c.d_keys, c.d_model / c.n_heads));
+  check_size(2 * static_cast<double>(c.d_model) * static_cast<double>(c.n_heads) * per_head,
+             weights);
   AttentionLayer<T> layer(c);
-  load_weights(layer, open_weights(dir));
+  load_weights(layer, weights);
   prepare(layer);
 
   auto queries = io.template get<3>("queries");

@@ -66,10 +66,20 @@ void run_itransformer(CaseIo<T>& io, const Config& config, const std::filesystem
     io.put_gradient("input.x_enc", g, x);
     io.put_gradient("input.x_mark_enc", g, marks);
   };
+  const auto train = [&](const auto& target, const auto& loss) {
+    if (!target.defined() || !config.has("train_losses")) return;
+    set_requires_grad(model);
+    x.set_requires_grad(false);
+    if (marks.defined()) marks.set_requires_grad(false);
+    io.put("train_losses", adam_run(model, config.section("train_losses"), loss));
+  };
   if (c.task == ITransformerConfig::Task::classification) {
     const auto logits = model.classify(x, context);
     io.put("logits", logits);
-    finish(logits, io.template maybe<2>("target"));
+    const auto target = io.template maybe<2>("target");
+    finish(logits, target);
+    tape.reset();
+    train(target, [&] { return mse_loss(model.classify(x), target); });
     return;
   }
   const auto y = model.forward(x, marks, context);
@@ -78,11 +88,7 @@ void run_itransformer(CaseIo<T>& io, const Config& config, const std::filesystem
   const auto target = io.template maybe<3>("target");
   finish(y, target);
   tape.reset();
-  if (!target.defined() || !config.has("train_losses")) return;
-  set_requires_grad(model);
-  x.set_requires_grad(false);
-  io.put("train_losses", adam_run(model, config.section("train_losses"),
-                                  [&] { return mse_loss(model.forward(x, marks), target); }));
+  train(target, [&] { return mse_loss(model.forward(x, marks), target); });
 }
 
 template void run_itransformer<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,

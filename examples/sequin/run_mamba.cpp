@@ -102,9 +102,11 @@ void run_mamba(CaseIo<T>& io, const Config& config, const std::filesystem::path&
 template <class T>
 void run_mamba_mixer(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
                      const RunOptions& options) {
-  MambaMixer<T> mixer(
-      MambaMixerConfig::read(config, config.get_int("d_model", 1, index_t{1} << 20)));
-  load_weights(mixer, open_weights(dir));
+  const auto sizes = MambaMixerConfig::read(config, config.get_int("d_model", 1, index_t{1} << 20));
+  const WeightsSource weights = open_weights(dir);
+  check_size(sizes.parameter_count(), weights);
+  MambaMixer<T> mixer(sizes);
+  load_weights(mixer, weights);
   prepare(mixer);
   auto x = io.template get<3>("hidden_states");
   auto state = mixer.initial_state(x.extent(0));

@@ -3,6 +3,7 @@
 #include "file_helpers.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -15,8 +16,11 @@ namespace {
 template <class T, class S>
 std::vector<T> converted(DType dtype, const std::vector<S>& values) {
   // One byte into a buffer: nothing is aligned.
-  std::vector<std::byte> bytes(values.size() * sizeof(S) + 1);
-  std::memcpy(bytes.data() + 1, values.data(), values.size() * sizeof(S));
+  std::vector<std::byte> bytes(1);
+  for (const S& value : values) {
+    const auto source = std::as_bytes(std::span(&value, 1));
+    bytes.insert(bytes.end(), source.begin(), source.end());
+  }
   std::vector<T> out(values.size());
   convert_elements<T>(dtype, std::span<const std::byte>(bytes).subspan(1), std::span<T>(out));
   return out;

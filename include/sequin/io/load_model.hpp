@@ -7,6 +7,7 @@
 #include "sequin/io/weights.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -115,6 +116,18 @@ void save_weights(Block& block, const std::filesystem::path& path) {
   save_safetensors(path, entries, {{"format", "pt"}});
 }
 
+/// Sizes in a config are only believed as far as the file can fill them: throws LoadError when a
+/// block of `needed` parameters is far larger than what `source` holds. Call it before making the
+/// block; smaller differences are left to load_weights, which names the tensors.
+inline void check_size(double needed, const WeightsSource& source) {
+  const double present = source.element_count();
+  if (needed <= 4 * present + 1e6) return;
+  char text[96];
+  std::snprintf(text, sizeof text, ": config.json asks for %.6g parameters, the file has %.6g",
+                needed, present);
+  throw LoadError(source.label() + text);
+}
+
 /// Reads `dir`/config.json and the weights beside it (weights.safetensors, model.safetensors or a
 /// sharded model.safetensors.index.json) into a new, prepared model. Throws ConfigError, LoadError.
 ///
@@ -123,12 +136,7 @@ template <class Model>
 Model load_model(const std::filesystem::path& dir) {
   const auto config = Model::Config::read(Config::load(dir / "config.json"));
   const WeightsSource source = open_weights(dir);
-  // Sizes in a config are only believed as far as the file can fill them.
-  const double needed = config.parameter_count();
-  const double present = static_cast<double>(source.element_count());
-  if (needed > 4 * present + 1e6)
-    throw LoadError(source.label() + ": config.json asks for " + std::to_string(needed) +
-                    " parameters, the file has " + std::to_string(present));
+  check_size(config.parameter_count(), source);
   Model model(config);
   load_weights(model, source);
   prepare(model);
