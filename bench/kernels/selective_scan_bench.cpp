@@ -111,10 +111,12 @@ void run_exps(const Problem<T>& p, Tensor<T, 1>& buffer) {
   for (index_t i = 0; i < passes; ++i) {
     sequin::simd::transform(
         buffer.size() / 2, data + buffer.size() / 2,
-        [](const auto& v) { return sequin::simd::exp_nonpositive(v); }, static_cast<const T*>(data));
+        [](const auto& v) { return sequin::simd::exp_nonpositive(v); },
+        static_cast<const T*>(data));
     sequin::simd::transform(
         buffer.size() / 2, data + buffer.size() / 2,
-        [](const auto& v) { return sequin::simd::exp_nonpositive(v); }, static_cast<const T*>(data));
+        [](const auto& v) { return sequin::simd::exp_nonpositive(v); },
+        static_cast<const T*>(data));
     benchmark::ClobberMemory();
   }
 }
