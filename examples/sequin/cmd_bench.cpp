@@ -102,7 +102,7 @@ int bench_itransformer(const BenchArguments& a) {
 }
 
 int bench_mamba(const BenchArguments& a) {
-  const auto model = load_model<Mamba<float>>(a.dir);
+  const auto model = load_for_inference<Mamba<float>>(a.dir);
   Generator generator(1);
   const auto vocabulary = static_cast<std::uint32_t>(model.config().vocab_size);
   Tensor<std::int64_t, 2> ids({a.batch, a.length});

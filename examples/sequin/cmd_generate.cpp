@@ -34,7 +34,7 @@ int run_generate(const GenerateArguments& a) {
     throw ConfigError(config.label() + ": expected a language model, found " +
                       model_of(config).name);
   a.sampling.validate();
-  const auto model = load_model<Mamba<float>>(a.dir);
+  const auto model = load_for_inference<Mamba<float>>(a.dir);
   const auto length = static_cast<index_t>(a.prompt.size());
   const Tensor<std::int64_t, 2> prompt({1, length}, a.prompt);
   GenerateOptions options;

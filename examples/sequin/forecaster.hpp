@@ -14,7 +14,7 @@ class Forecaster {
  public:
   /// Throws ConfigError and LoadError.
   explicit Forecaster(const std::filesystem::path& dir)
-      : model_(sequin::load_model<sequin::ITransformer<float>>(dir)) {}
+      : model_(sequin::load_for_inference<sequin::ITransformer<float>>(dir)) {}
 
   sequin::Tensor<float, 3> operator()(const sequin::WindowBatch<float>& batch) const {
     return model_.forward(batch.x, batch.x_mark);

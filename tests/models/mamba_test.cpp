@@ -234,3 +234,24 @@ TEST_CASE("generate: the same seed gives the same text, eos of all rows ends it"
   options.max_length = 3;
   REQUIRE_THROWS_AS(generate(model, prompt, options), ConfigError);
 }
+
+TEMPLATE_TEST_CASE("mamba: prepared for inference it gives the same bits and cannot be listed",
+                   "[mamba]", float, double) {
+  for (const bool tied : {true, false}) {
+    auto config = small_config();
+    config.tie_embeddings = tied;
+    config.d_intermediate = 7;
+    const auto model = small_model<TestType>(config);
+    auto light = small_model<TestType>(config);
+    prepare_for_inference(light);
+    const auto ids = random_ids(3, 9, 31);
+    REQUIRE(identical(model.forward(ids).span(), light.forward(ids).span()));
+    REQUIRE(identical(model.forward(columns<TestType>(ids, 0, 1)).span(),
+                      light.forward(columns<TestType>(ids, 0, 1)).span()));
+    prepare_for_inference(light);
+    REQUIRE(identical(model.forward(ids).span(), light.forward(ids).span()));
+    REQUIRE_THROWS_AS(parameters(light), ConfigError);
+    prepare(light);
+    REQUIRE(identical(model.forward(ids).span(), light.forward(ids).span()));
+  }
+}

@@ -4,7 +4,9 @@
 #include "sequin/core/thread_pool.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 using namespace sequin;
 
@@ -139,4 +141,54 @@ TEST_CASE("linear: a float bias under many rows gets its gradient without drift"
   const auto g = tape.gradients(y, Tensor<float, 2>(y.shape(), 0.1f)).of(bias);
   // One rounding to float; a plain float sum is off by 3e-5 of it.
   for (index_t i = 0; i < 300; ++i) REQUIRE(g(i) == static_cast<float>(20000 * double{0.1f}));
+}
+
+TEMPLATE_TEST_CASE("linear: a weight packed in its own memory gives the same bits", "[linear]",
+                   float, double) {
+  for (const index_t out : {1, 15, 16, 33, 64})
+    for (const bool room : {true, false}) {
+      const index_t in = 19;
+      const auto values = wavy<TestType, 2>({out, in}, 0.2);
+      auto w =
+          room ? Tensor<TestType, 2>::with_room({out, in}, PackedWeight<TestType>::room(in, out))
+               : Tensor<TestType, 2>({out, in});
+      w.copy_from(values.span());
+      const auto x = wavy<TestType, 2>({5, in}, 0.1);
+      const auto expected = linear(x, w);
+      PackedWeight<TestType> packed;
+      packed.take(w);
+      REQUIRE(w.released());
+      REQUIRE(packed.fresh(w));
+      const auto y = linear(x, w, Tensor<TestType, 1>{}, Activation::identity, &packed);
+      REQUIRE(std::ranges::equal(expected.span(), y.span()));
+      std::vector<TestType> row(static_cast<std::size_t>(in));
+      for (index_t o = 0; o < out; ++o) {
+        packed.copy_row(o, in, row.data());
+        for (index_t k = 0; k < in; ++k) REQUIRE(row[static_cast<std::size_t>(k)] == values(o, k));
+      }
+    }
+}
+
+TEST_CASE("linear: a weight that others hold stays theirs when it is packed", "[linear]") {
+  auto w = Tensor<float, 2>::with_room({16, 3}, PackedWeight<float>::room(3, 16));
+  w.copy_from(wavy<float, 2>({16, 3}, 0.2).span());
+  const Tensor<float, 2> other = w;
+  const auto before = other.clone();
+  PackedWeight<float> packed;
+  packed.take(w);
+  REQUIRE(std::ranges::equal(other.span(), before.span()));
+}
+
+TEST_CASE("linear: a weight given up for inference refuses to be trained or read unpacked",
+          "[linear]") {
+  Tensor<float, 2> w({4, 3});
+  w.set_requires_grad();
+  PackedWeight<float> packed;
+  packed.take(w);
+  const Tensor<float, 2> x({2, 3});
+  const std::string told =
+      "linear: the weight [4, 3] was given up by prepare_for_inference, which ends training";
+  REQUIRE_THROWS_WITH(linear(x, w), told);
+  const Tape tape;
+  REQUIRE_THROWS_WITH(linear(x, w, Tensor<float, 1>{}, Activation::identity, &packed), told);
 }

@@ -16,10 +16,15 @@ class Embedding {
   Tensor<T, 2> weight;
 
   Embedding() = default;
-  Embedding(index_t tokens, index_t width) : weight({tokens, width}) {}
+  Embedding(index_t tokens, index_t width)
+      : weight(Tensor<T, 2>::with_room({tokens, width}, PackedWeight<T>::room(width, tokens))) {}
 
-  /// ids (B, T) -> (B, T, D). Throws ShapeError naming the first token out of range.
-  Tensor<T, 3> forward(const Tensor<std::int64_t, 2>& ids) const { return embedding(weight, ids); }
+  /// ids (B, T) -> (B, T, D); `packed` is the packed table of a head that shares it. Throws
+  /// ShapeError naming the first token out of range.
+  Tensor<T, 3> forward(const Tensor<std::int64_t, 2>& ids,
+                       const PackedWeight<T>* packed = nullptr) const {
+    return embedding(weight, ids, packed);
+  }
 
   void visit(Visitor<T>& v) { v.parameter("weight", weight); }
 };

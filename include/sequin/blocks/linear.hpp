@@ -19,7 +19,10 @@ class AffineMap {
   Tensor<T, 1> bias;  ///< (out), undefined without bias
 
   AffineMap() = default;
-  AffineMap(const Shape<WeightRank>& shape, bool has_bias) : weight(shape) {
+  AffineMap(const Shape<WeightRank>& shape, bool has_bias)
+      : weight(Tensor<T, WeightRank>::with_room(
+            shape, PackedWeight<T>::room(element_count(shape) / (std::max)(shape[0], index_t{1}),
+                                         shape[0]))) {
     if (has_bias) bias = Tensor<T, 1>({shape[0]});
   }
 
@@ -38,6 +41,7 @@ class AffineMap {
     v.derived(*this);
   }
   void refresh_derived() { packed_.pack(weight); }
+  void release_sources() { packed_.take(weight); }
   /// The weight prepared for products, for blocks that call `linear` themselves.
   const PackedWeight<T>* packed() const noexcept { return &packed_; }
 

@@ -50,12 +50,13 @@ struct ParameterList {
 template <class T>
 class Visitor {
  public:
-  enum class Walk { kList, kRequireGrad, kPrepare };
+  enum class Walk { kList, kRequireGrad, kPrepare, kPrepareForInference };
 
   explicit Visitor(Walk walk, bool on = true) : walk_(walk), on_(on) {}
 
   template <std::size_t Rank>
   void parameter(std::string_view name, Tensor<T, Rank>& t) {
+    check_present(name, t);
     if (!t.defined()) return;
     if (walk_ == Walk::kRequireGrad) t.set_requires_grad(on_);
     add(name, t, true);
@@ -93,6 +94,12 @@ class Visitor {
   /// The block keeps constants made from its parameters.
   template <class Block>
   void derived(Block& block) {
+    if (walk_ == Walk::kPrepareForInference) {
+      if constexpr (requires { block.release_sources(); })
+        block.release_sources();
+      else
+        block.refresh_derived();
+    }
     if (walk_ == Walk::kPrepare) block.refresh_derived();
   }
 
@@ -109,6 +116,14 @@ class Visitor {
     p.values.set_var(t.var().id);
     p.trainable = trainable;
     list_.items.push_back(std::move(p));
+  }
+
+  /// Throws ConfigError for what prepare_for_inference took away.
+  template <std::size_t Rank>
+  void check_present(std::string_view name, const Tensor<T, Rank>& t) const {
+    if (!t.released() || (walk_ != Walk::kList && walk_ != Walk::kRequireGrad)) return;
+    throw ConfigError("parameter '" + prefix_ + std::string(name) + "' " + to_string(t.shape()) +
+                      ": expected its elements, found that prepare_for_inference gave them up");
   }
 
   Walk walk_;
@@ -140,6 +155,16 @@ template <class Block>
 void prepare(Block& block) {
   using V = Visitor<typename Block::value_type>;
   V v(V::Walk::kPrepare);
+  block.visit(v);
+}
+
+/// The same, and gives up the parameters from which constants were made, in whose memory they now
+/// lie: a model then takes its weights' memory once, and can run but no longer train, be saved or
+/// listed (those throw ConfigError). Results stay the same.
+template <class Block>
+void prepare_for_inference(Block& block) {
+  using V = Visitor<typename Block::value_type>;
+  V v(V::Walk::kPrepareForInference);
   block.visit(v);
 }
 

@@ -55,6 +55,11 @@ class Storage {
 
   void* data() const noexcept { return header_ == nullptr ? nullptr : header_ + 1; }
 
+  /// Bytes that the block has room for.
+  std::size_t capacity() const noexcept {
+    return header_ == nullptr ? 0 : header_->bytes - sizeof(Header);
+  }
+
   /// True when no other handle shares the block.
   bool unique() const noexcept {
     return header_ != nullptr && header_->owners.load(std::memory_order_acquire) == 1;

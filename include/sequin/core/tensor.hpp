@@ -72,7 +72,22 @@ class Tensor {
     return t;
   }
 
+  /// All zeros, in a block of memory with room for `elements` at least: see `release`.
+  static Tensor with_room(const Shape<Rank>& shape, index_t elements) {
+    const index_t count = element_count(shape);
+    auto room = Tensor<T, 1>::empty({(std::max)(count, elements)});
+    std::fill_n(room.data(), count, T{0});
+    return from_storage(room.storage(), shape);
+  }
+
   bool defined() const noexcept { return data_ != nullptr; }
+  /// True for a tensor that gave its memory away: it has extents, but no elements.
+  bool released() const noexcept {
+    if constexpr (Rank == 0)
+      return false;
+    else
+      return data_ == nullptr && shape_[0] != 0;
+  }
   const Shape<Rank>& shape() const noexcept { return shape_; }
   index_t extent(std::size_t axis) const noexcept { return shape_[axis]; }
   index_t size() const noexcept {
@@ -194,6 +209,12 @@ class Tensor {
     t.storage_ = std::move(storage);
     t.shape_ = shape;
     return t;
+  }
+
+  /// Gives the memory away; the extents stay. Other handles of the elements keep them.
+  detail::Storage release() noexcept {
+    data_ = nullptr;
+    return std::exchange(storage_, {});
   }
 
   /// Eigen maps of the elements, the leading axes folded into rows; include core/eigen.hpp.

@@ -36,6 +36,19 @@ inline bool is_float(DType dtype) noexcept {
   return dtype == DType::F64 || dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16;
 }
 
+/// Converts in parts, and lets go of each part of the file, so that weights are in memory once.
+template <class T>
+void copy_elements(const WeightsSource& source, const TensorEntry& entry, std::span<T> to) {
+  constexpr std::size_t kPart = std::size_t{1} << 20;
+  const std::size_t size = dtype_size(entry.dtype);
+  for (std::size_t i = 0; i < to.size(); i += kPart) {
+    const std::size_t count = (std::min)(kPart, to.size() - i);
+    const auto bytes = entry.bytes.subspan(i * size, count * size);
+    convert_elements<T>(entry.dtype, bytes, to.subspan(i, count));
+    source.forget(bytes);
+  }
+}
+
 }  // namespace detail
 
 /// Fills the parameters and buffers of `block` from `source`, by name. Every parameter must be
@@ -95,7 +108,7 @@ void load_weights(Block& block, const WeightsSource& source) {
     throw LoadError(source.label() + ": the tensors are not those of the model: " + what);
   }
   for (std::size_t i = 0; i < found.size(); ++i)
-    convert_elements<T>(found[i]->dtype, found[i]->bytes, list.items[i].values.span());
+    detail::copy_elements<T>(source, *found[i], list.items[i].values.span());
 }
 
 /// Writes the parameters and buffers of `block` under their official names and shapes, atomically.
@@ -128,18 +141,37 @@ inline void check_size(double needed, const WeightsSource& source) {
   throw LoadError(source.label() + text);
 }
 
+namespace detail {
+
+template <class Model>
+Model load_unprepared(const std::filesystem::path& dir) {
+  const auto config = Model::Config::read(Config::load(dir / "config.json"));
+  const WeightsSource source = open_weights(dir);
+  check_size(config.parameter_count(), source);
+  Model model(config);
+  load_weights(model, source);
+  return model;
+}
+
+}  // namespace detail
+
 /// Reads `dir`/config.json and the weights beside it (weights.safetensors, model.safetensors or a
 /// sharded model.safetensors.index.json) into a new, prepared model. Throws ConfigError, LoadError.
 ///
 ///     auto model = load_model<Mamba<float>>("mamba-130m-hf");
 template <class Model>
 Model load_model(const std::filesystem::path& dir) {
-  const auto config = Model::Config::read(Config::load(dir / "config.json"));
-  const WeightsSource source = open_weights(dir);
-  check_size(config.parameter_count(), source);
-  Model model(config);
-  load_weights(model, source);
+  Model model = detail::load_unprepared<Model>(dir);
   prepare(model);
+  return model;
+}
+
+/// The same model ready to run and to stream, not to train or to save: its weights are in memory
+/// once (see prepare_for_inference).
+template <class Model>
+Model load_for_inference(const std::filesystem::path& dir) {
+  Model model = detail::load_unprepared<Model>(dir);
+  prepare_for_inference(model);
   return model;
 }
 

@@ -84,6 +84,20 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
+  /// Tells the system that `part` need not stay in memory; it stays readable. Bytes that are not
+  /// this file's are left alone.
+  void forget(std::span<const std::byte> part) const noexcept {
+#if !defined(_WIN32)
+    if (part.empty() || part.data() < data_ || part.data() + part.size() > data_ + size_) return;
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = static_cast<std::size_t>(part.data() - data_) / page * page;
+    const auto end = static_cast<std::size_t>(part.data() - data_) + part.size();
+    ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+#else
+    static_cast<void>(part);
+#endif
+  }
+
  private:
   void swap(MappedFile& other) noexcept {
     std::swap(data_, other.data_);

@@ -88,6 +88,10 @@ class SafetensorsFile {
   const std::map<std::string, std::string, std::less<>>& metadata() const noexcept {
     return metadata_;
   }
+  /// Tells the system that these bytes of a mapped file need not stay in memory.
+  void forget(std::span<const std::byte> part) const noexcept {
+    if (mapping_ != nullptr) mapping_->forget(part);
+  }
   /// The path, or what `from_memory` was told.
   const std::string& label() const noexcept { return label_; }
 

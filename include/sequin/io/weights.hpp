@@ -51,6 +51,10 @@ class WeightsSource {
   std::vector<T> read(std::string_view name) const {
     return detail::read_elements<T>(find(name), name, label_);
   }
+  /// Tells the system that these bytes of a mapped file need not stay in memory.
+  void forget(std::span<const std::byte> part) const noexcept {
+    for (const SafetensorsFile& file : files_) file.forget(part);
+  }
   const std::string& label() const noexcept { return label_; }
   /// Number of elements of all tensors.
   double element_count() const noexcept { return elements_; }

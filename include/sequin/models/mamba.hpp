@@ -279,6 +279,7 @@ class Mamba {
     }
   }
   void refresh_derived() { packed_head_.pack(embedding_.weight); }
+  void release_sources() { packed_head_.take(embedding_.weight); }
 
  private:
   void check(const Tensor<std::int64_t, 2>& ids, const State* state,
@@ -295,7 +296,7 @@ class Mamba {
 
   Tensor<T, 3> hidden_states(const Tensor<std::int64_t, 2>& ids, State* state,
                              const Tensor<T, 2>& mask) const {
-    Tensor<T, 3> r = embedding_.forward(ids);
+    Tensor<T, 3> r = embedding_.forward(ids, &packed_head_);
     for (std::size_t i = 0; i < layers_.size(); ++i)
       r = layers_[i].forward(r, state == nullptr ? nullptr : &state->layers[i], mask);
     return norm_f_.forward(r);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/ops/packed_weight.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,9 +10,11 @@
 namespace sequin::inline SEQUIN_ABI {
 
 /// table (V, D), ids (B, T) -> (B, T, D). The gradient of the table sums over equal ids in their
-/// order. Throws ShapeError naming the first id that is not in [0, V).
+/// order. `packed` may hold the packed table (that of a tied head) and is read when the table
+/// itself was given up. Throws ShapeError naming the first id that is not in [0, V).
 template <Scalar T>
-Tensor<T, 3> embedding(const Tensor<T, 2>& table, const Tensor<std::int64_t, 2>& ids) {
+Tensor<T, 3> embedding(const Tensor<T, 2>& table, const Tensor<std::int64_t, 2>& ids,
+                       const PackedWeight<T>* packed = nullptr) {
   const index_t width = table.extent(1);
   const std::int64_t* const id = ids.data();
   for (index_t i = 0; i < ids.size(); ++i)
@@ -22,6 +25,13 @@ Tensor<T, 3> embedding(const Tensor<T, 2>& table, const Tensor<std::int64_t, 2>&
                        "] is out of range [0, V=" + std::to_string(table.extent(0)) + ")");
   auto y = Tensor<T, 3>::empty({ids.extent(0), ids.extent(1), width});
   T* const to = y.data();
+  if (table.released()) {
+    if (packed == nullptr || !packed->fresh(table))
+      throw ConfigError("embedding: the table " + to_string(table.shape()) +
+                        " was given up by prepare_for_inference");
+    for (index_t i = 0; i < ids.size(); ++i) packed->copy_row(id[i], width, to + i * width);
+    return y;
+  }
   for (index_t i = 0; i < ids.size(); ++i)
     std::copy_n(table.data() + id[i] * width, width, to + i * width);
   if (Tape* tape = recording(table))

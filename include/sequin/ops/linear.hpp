@@ -3,46 +3,17 @@
 
 #include "sequin/autograd/tape.hpp"
 #include "sequin/ops/matmul.hpp"
-
-#include <cstdint>
+#include "sequin/ops/packed_weight.hpp"
 
 namespace sequin::inline SEQUIN_ABI {
-
-/// A weight in the layout that products read fastest. It remembers which version of the weight it
-/// was made from, and is not used once the weight has changed.
-template <Scalar T>
-class PackedWeight {
- public:
-  /// Packs `weight` (out, ...), all axes but the first being the input. Allocates.
-  template <std::size_t Rank>
-  void pack(const Tensor<T, Rank>& weight) {
-    const index_t out = weight.extent(0);
-    const index_t in = out == 0 ? 0 : weight.size() / out;
-    panels_ = detail::pack_b_parallel(weight.data(), index_t{1}, in, in, out);
-    source_ = weight.data();
-    version_ = weight.version();
-  }
-
-  /// True when this is the packed form of `weight` as it is now.
-  template <std::size_t Rank>
-  bool fresh(const Tensor<T, Rank>& weight) const noexcept {
-    return panels_.defined() && source_ == weight.data() && version_ == weight.version();
-  }
-
-  const Tensor<T, 1>& panels() const noexcept { return panels_; }
-
- private:
-  Tensor<T, 1> panels_;
-  const T* source_ = nullptr;
-  std::uint32_t version_ = 0;
-};
 
 /// y = activation(x W^T + b) over the last axis: x (..., in), weight (out, ...) with `in` elements
 /// an output, bias (out) or undefined -> (..., out), at torch.nn.functional.linear. `packed` may
 /// hold the packed weight; it is used when it is fresh. Each element is one chain of fused
 /// multiply-adds: a row's result does not depend on the other rows.
 ///
-/// Throws ShapeError.
+/// Throws ShapeError, and ConfigError when the weight was given up (prepare_for_inference) and is
+/// to be trained.
 template <Scalar T, std::size_t Rank, std::size_t WeightRank>
 Tensor<T, Rank> linear(const Tensor<T, Rank>& x, const Tensor<T, WeightRank>& weight,
                        const Tensor<T, 1>& bias = {}, Activation activation = Activation::identity,
@@ -65,6 +36,9 @@ Tensor<T, Rank> linear(const Tensor<T, Rank>& x, const Tensor<T, WeightRank>& we
 
   Tape* const tape = recording(x, weight, bias);
   const bool use_packed = packed != nullptr && packed->fresh(weight);
+  if (weight.released() && (tape != nullptr || !use_packed))
+    throw ConfigError("linear: the weight " + to_string(weight.shape()) +
+                      " was given up by prepare_for_inference, which ends training");
   const Tensor<T, 1> panels = use_packed
                                   ? packed->panels()
                                   : detail::pack_b_parallel(weight.data(), index_t{1}, in, in, out);
