@@ -165,6 +165,7 @@ TEMPLATE_TEST_CASE("attention_step: agrees with attention_forward", "", float, d
           Tensor<bool, 2> keep({2, keys}, true);
           keep(0, 0) = false;
           keep(1, keys / 2) = false;
+          a.key_mask_row = keys;
           a.key_mask = masked ? std::as_const(keep).data() : nullptr;
           a.drop_below = dropped ? 20000 : 0;
           a.keep_factor = dropped ? T(1.4) : T(1);

@@ -172,8 +172,9 @@ void for_each_tile(const AttentionProblem<T>& a, const ForwardScratch<T>& w, ind
   const index_t seen = a.limit(end - 1);
   for (index_t j0 = 0; j0 < seen; j0 += kForwardKeys) {
     const index_t keys = (std::min)(kForwardKeys, a.keys() - j0);
-    const bool* const keep = a.key_mask == nullptr ? nullptr : a.key_mask + b * a.keys() + j0;
-    pack_transposed(row_of(a.k, b, j0, h), a.k.stride(1), keys, a.width(), keep, w.k_panels);
+    const bool* const keep = a.mask(b, j0);
+    pack_transposed(row_of(a.k, b, j0, a.key_head(h)), a.k.stride(1), keys, a.width(), keep,
+                    w.k_panels);
     f(j0, keys, keep);
   }
 }
@@ -188,8 +189,8 @@ void forward_block(const AttentionProblem<T>& a, index_t b, index_t h, index_t f
   start_block(a, w, b, h, first, rows);
   std::fill_n(w.out, rows * w.v_stride, T{0});
   for_each_tile(a, w, b, h, first + rows, [&](index_t j0, index_t keys, const bool* keep) {
-    pack_rows(row_of(a.v, b, j0, h), a.v.stride(1), keys, a.value_width(), keep, w.v_rows,
-              w.v_stride);
+    pack_rows(row_of(a.v, b, j0, a.key_head(h)), a.v.stride(1), keys, a.value_width(), keep,
+              w.v_rows, w.v_stride);
     row_groups(rows, [&](auto group, index_t i) {
       forward_group<group()>(a, w, row, keep, first, i, j0, keys);
     });

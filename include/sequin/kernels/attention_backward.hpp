@@ -85,7 +85,7 @@ void backward_tile(const AttentionProblem<T>& a, const BackwardScratch<T>& w, in
                    const T* normaliser) {
   const T* const q = w.q + i0 * w.q_stride;
   const T* const dout = w.dout + i0 * w.v_stride;
-  const bool* const keep = a.key_mask == nullptr ? nullptr : a.key_mask + b * a.keys() + j0;
+  const bool* const keep = a.mask(b, j0);
   scores(rows, keys, a.width(), q, w.q_stride, w.k_panels, log2_scale(a), w.p, kBackwardKeys);
   scores(rows, keys, a.value_width(), dout, w.v_stride, w.v_panels, T{1}, w.ds, kBackwardKeys);
   const index_t n = round_up(keys, simd::kLanes<T>);
@@ -108,14 +108,57 @@ void backward_tile(const AttentionProblem<T>& a, const BackwardScratch<T>& w, in
              w.dq + i0 * w.q_stride, w.q_stride);
 }
 
-/// Rows of `from`, times `factor`, to strided rows.
+/// Rows of `from`, times `factor`, to strided rows, or added to what is there.
 template <class T>
 void unpack_rows(const T* from, index_t stride, index_t rows, index_t width, T factor, T* to,
-                 index_t to_stride) {
+                 index_t to_stride, bool add = false) {
   const simd::Vec<T> f(factor);
-  for (index_t i = 0; i < rows; ++i)
-    simd::transform(
-        width, to + i * to_stride, [&](const auto& x) { return x * f; }, from + i * stride);
+  for (index_t i = 0; i < rows; ++i, to += to_stride, from += stride) {
+    if (add)
+      simd::transform(
+          width, to, [&](const auto& x, const auto& y) { return simd::fma<T>(x, f, y); }, from, to);
+    else
+      simd::transform(
+          width, to, [&](const auto& x) { return x * f; }, from);
+  }
+}
+
+/// All gradients of query head `h`. The first head that shares its keys writes theirs, the others
+/// add.
+template <class T>
+void backward_head(const AttentionProblem<T>& a, const BackwardScratch<T>& w, index_t b, index_t h,
+                   const View<const T, 4>& out, const View<const T, 4>& dout, const T* max,
+                   const T* normaliser, const AttentionGradients<T>& g) {
+  const index_t queries = a.queries();
+  const index_t key_head = a.key_head(h);
+  const bool add = h % a.group() != 0;
+  pack_rows(row_of(a.q, b, 0, h), a.q.stride(1), queries, a.width(), nullptr, w.q, w.q_stride);
+  pack_rows(row_of(dout, b, 0, h), dout.stride(1), queries, a.value_width(), nullptr, w.dout,
+            w.v_stride);
+  for (index_t i = 0; i < queries; ++i)
+    w.delta[i] = dot(row_of(out, b, i, h), w.dout + i * w.v_stride, a.value_width());
+  std::fill_n(w.dq, queries * w.q_stride, T{0});
+  for (index_t j0 = 0; j0 < a.keys(); j0 += kBackwardKeys) {
+    const index_t keys = (std::min)(kBackwardKeys, a.keys() - j0);
+    const bool* const keep = a.mask(b, j0);
+    const T* const k = row_of(a.k, b, j0, key_head);
+    pack_transposed(k, a.k.stride(1), keys, a.width(), keep, w.k_panels);
+    pack_rows(k, a.k.stride(1), keys, a.width(), keep, w.k_rows, w.q_stride);
+    pack_transposed(row_of(a.v, b, j0, key_head), a.v.stride(1), keys, a.value_width(), keep,
+                    w.v_panels);
+    std::fill_n(w.dk, keys * w.q_stride, T{0});
+    std::fill_n(w.dv, keys * w.v_stride, T{0});
+    // The first query that may see a key of this tile.
+    const index_t first = a.causal ? std::clamp(j0 - (a.keys() - queries), index_t{0}, queries) : 0;
+    for (index_t i = first; i < queries; i += kBackwardQueries)
+      backward_tile(a, w, b, h, i, (std::min)(kBackwardQueries, queries - i), j0, keys, max,
+                    normaliser);
+    unpack_rows(w.dk, w.q_stride, keys, a.width(), a.scale, row_of(g.dk, b, j0, key_head),
+                g.dk.stride(1), add);
+    unpack_rows(w.dv, w.v_stride, keys, a.value_width(), T{1}, row_of(g.dv, b, j0, key_head),
+                g.dv.stride(1), add);
+  }
+  unpack_rows(w.dq, w.q_stride, queries, a.width(), a.scale, row_of(g.dq, b, 0, h), g.dq.stride(1));
 }
 
 }  // namespace detail
@@ -127,51 +170,21 @@ index_t attention_backward_scratch(const AttentionProblem<T>& a) noexcept {
   return detail::BackwardScratch<T>(a, start).end - start;
 }
 
-/// Tasks [begin, end) of B * H: all gradients of that batch entry and head from those of the output
-/// `dout`, from the output and from what `attention_forward` left in `max` and `normaliser`.
-/// Real-time safe. Dao, "FlashAttention-2", arXiv 2307.08691, algorithm 2; the largest score and
-/// the sum are kept apart because their logarithm's sum would lose the latter where scores are
-/// large.
+/// Tasks [begin, end) of B * G: all gradients of that batch entry and of the query heads that share
+/// a head of keys, from those of the output `dout`, from the output and from what
+/// `attention_forward` left in `max` and `normaliser`. Real-time safe. Dao, "FlashAttention-2",
+/// arXiv 2307.08691, algorithm 2; the largest score and the sum are kept apart because their
+/// logarithm's sum would lose the latter where scores are large.
 template <class T>
 void attention_backward(const AttentionProblem<T>& a, index_t begin, index_t end,
                         const View<const T, 4>& out, const View<const T, 4>& dout, const T* max,
                         const T* normaliser, const AttentionGradients<T>& g, T* scratch) {
   const detail::BackwardScratch<T> w(a, scratch);
-  const index_t queries = a.queries();
   for (index_t task = begin; task < end; ++task) {
-    const index_t b = task / a.heads();
-    const index_t h = task % a.heads();
-    detail::pack_rows(detail::row_of(a.q, b, 0, h), a.q.stride(1), queries, a.width(), nullptr, w.q,
-                      w.q_stride);
-    detail::pack_rows(detail::row_of(dout, b, 0, h), dout.stride(1), queries, a.value_width(),
-                      nullptr, w.dout, w.v_stride);
-    for (index_t i = 0; i < queries; ++i)
-      w.delta[i] =
-          detail::dot(detail::row_of(out, b, i, h), w.dout + i * w.v_stride, a.value_width());
-    std::fill_n(w.dq, queries * w.q_stride, T{0});
-    for (index_t j0 = 0; j0 < a.keys(); j0 += detail::kBackwardKeys) {
-      const index_t keys = (std::min)(detail::kBackwardKeys, a.keys() - j0);
-      const bool* const keep = a.key_mask == nullptr ? nullptr : a.key_mask + b * a.keys() + j0;
-      const T* const k = detail::row_of(a.k, b, j0, h);
-      detail::pack_transposed(k, a.k.stride(1), keys, a.width(), keep, w.k_panels);
-      detail::pack_rows(k, a.k.stride(1), keys, a.width(), keep, w.k_rows, w.q_stride);
-      detail::pack_transposed(detail::row_of(a.v, b, j0, h), a.v.stride(1), keys, a.value_width(),
-                              keep, w.v_panels);
-      std::fill_n(w.dk, keys * w.q_stride, T{0});
-      std::fill_n(w.dv, keys * w.v_stride, T{0});
-      // The first query that may see a key of this tile.
-      const index_t first =
-          a.causal ? std::clamp(j0 - (a.keys() - queries), index_t{0}, queries) : 0;
-      for (index_t i = first; i < queries; i += detail::kBackwardQueries)
-        detail::backward_tile(a, w, b, h, i, (std::min)(detail::kBackwardQueries, queries - i), j0,
-                              keys, max, normaliser);
-      detail::unpack_rows(w.dk, w.q_stride, keys, a.width(), a.scale,
-                          detail::row_of(g.dk, b, j0, h), g.dk.stride(1));
-      detail::unpack_rows(w.dv, w.v_stride, keys, a.value_width(), T{1},
-                          detail::row_of(g.dv, b, j0, h), g.dv.stride(1));
-    }
-    detail::unpack_rows(w.dq, w.q_stride, queries, a.width(), a.scale,
-                        detail::row_of(g.dq, b, 0, h), g.dq.stride(1));
+    const index_t b = task / a.key_heads();
+    const index_t key_head = task % a.key_heads();
+    for (index_t h = key_head * a.group(); h < (key_head + 1) * a.group(); ++h)
+      detail::backward_head(a, w, b, h, out, dout, max, normaliser, g);
   }
 }
 

@@ -79,8 +79,8 @@ void attention_step(const AttentionProblem<T>& a, index_t begin, index_t end, co
     for (index_t j0 = 0; j0 < a.keys(); j0 += detail::kForwardKeys) {
       const index_t keys = (std::min)(detail::kForwardKeys, a.keys() - j0);
       const index_t n = detail::round_up(keys, lanes);
-      const bool* const keep = a.key_mask == nullptr ? nullptr : a.key_mask + b * a.keys() + j0;
-      detail::step_scores(detail::row_of(a.q, b, 0, h), detail::row_of(a.k, b, j0, h),
+      const bool* const keep = a.mask(b, j0);
+      detail::step_scores(detail::row_of(a.q, b, 0, h), detail::row_of(a.k, b, j0, a.key_head(h)),
                           a.k.stride(1), keys, a.width(), factor, s);
       if (n != keys || keep != nullptr) detail::mask_scores(s, n, keys, keep);
       const T top = detail::largest(s, n);
@@ -88,7 +88,7 @@ void attention_step(const AttentionProblem<T>& a, index_t begin, index_t end, co
       detail::raise_maxima(1, &top, &largest, &shrink);
       detail::powers(s, n, largest, shrink, sum);
       if (a.drop_below != 0) detail::drop(a, task, j0, s, keys);
-      const T* const v = detail::row_of(a.v, b, j0, h);
+      const T* const v = detail::row_of(a.v, b, j0, a.key_head(h));
       index_t c = 0;
       for (; c + 4 * lanes <= width; c += 4 * lanes)
         detail::step_values<4>(s, v + c, a.v.stride(1), keys, keep, shrink, 4 * lanes, to + c);

@@ -14,14 +14,16 @@
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 
-/// One call of attention. The last axis of q (B, Tq, H, P), k (B, Tk, H, P), v (B, Tk, H, Pv) is
-/// contiguous; the others may be strided.
+/// One call of attention. The last axis of q (B, Tq, H, P), k (B, Tk, G, P), v (B, Tk, G, Pv) is
+/// contiguous; the others may be strided. G divides H: key and value head g serves the query heads
+/// g * H / G .. (g + 1) * H / G - 1.
 template <class T>
 struct AttentionProblem {
   View<const T, 4> q, k, v;
   T scale = 1;                     ///< of the scores, > 0
   bool causal = false;             ///< query i sees keys j <= i + (Tk - Tq)
   const bool* key_mask = nullptr;  ///< (B, Tk): false removes a key; null: all take part
+  index_t key_mask_row = 0;        ///< elements from one batch entry's mask to the next
   std::uint32_t drop_below = 0;    ///< of 65536; an element whose 16 bits are below is dropped
   T keep_factor = 1;               ///< what kept elements are multiplied by
   std::uint64_t dropout_key = 0;
@@ -31,7 +33,17 @@ struct AttentionProblem {
   index_t heads() const noexcept { return q.extent(2); }
   index_t width() const noexcept { return q.extent(3); }
   index_t keys() const noexcept { return k.extent(1); }
+  index_t key_heads() const noexcept { return k.extent(2); }
   index_t value_width() const noexcept { return v.extent(3); }
+
+  /// How many query heads share a head of keys and values.
+  index_t group() const noexcept { return key_heads() == 0 ? 1 : heads() / key_heads(); }
+  /// The head of keys and values that query head `h` reads.
+  index_t key_head(index_t h) const noexcept { return h / group(); }
+  /// The mask of batch entry `b` from key `j` on; null when all take part.
+  const bool* mask(index_t b, index_t j) const noexcept {
+    return key_mask == nullptr ? nullptr : key_mask + b * key_mask_row + j;
+  }
 
   /// How many keys query `i` may see: 0 to Tk.
   index_t limit(index_t i) const noexcept {
