@@ -6,6 +6,7 @@ std::span<const ModelInfo> known_models() {
   static constexpr const char* kITransformer = "arXiv 2310.06625 (ICLR 2024)";
   static constexpr const char* kMamba = "arXiv 2312.00752";
   static constexpr const char* kTransformer = "arXiv 1706.03762";
+  static constexpr const char* kTimeMoe = "arXiv 2409.16040 (ICLR 2025)";
   static const ModelInfo models[] = {
       {"itransformer", kITransformer, "forecasting many series at once", false, true,
        run_itransformer<float>, run_itransformer<double>},
@@ -21,6 +22,14 @@ std::span<const ModelInfo> known_models() {
        run_causal_conv1d<float>, run_causal_conv1d<double>},
       {"blocks/attention/full", kTransformer, "multi-head attention with projections", false, true,
        run_full_attention<float>, run_full_attention<double>},
+      {"blocks/swiglu", "arXiv 2002.05202", "gated feed-forward block", false, true,
+       run_swiglu<float>, run_swiglu<double>},
+      {"blocks/rms_norm", "arXiv 1910.07467", "normalisation by the root mean square", false, true,
+       run_rms_norm<float>, run_rms_norm<double>},
+      {"blocks/moe_topk_router", kTimeMoe, "mixture of experts", false, true,
+       run_moe_topk_router<float>, run_moe_topk_router<double>},
+      {"blocks/load_balancing_loss", kTimeMoe, "spreads tokens over experts", false, true,
+       run_load_balancing_loss<float>, run_load_balancing_loss<double>},
   };
   return models;
 }

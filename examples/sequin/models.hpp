@@ -51,5 +51,16 @@ void run_causal_conv1d(CaseIo<T>&, const sequin::Config&, const std::filesystem:
 template <class T>
 void run_full_attention(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
                         const RunOptions&);
+template <class T>
+void run_swiglu(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&, const RunOptions&);
+template <class T>
+void run_rms_norm(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                  const RunOptions&);
+template <class T>
+void run_moe_topk_router(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                         const RunOptions&);
+template <class T>
+void run_load_balancing_loss(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                             const RunOptions&);
 
 }  // namespace sequin_cli

@@ -5,7 +5,26 @@
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/activation.hpp"
 
+#include <string>
+#include <string_view>
+
 namespace sequin::inline SEQUIN_ABI {
+
+/// The activation that transformers' ACT2FN calls `name`. Throws ConfigError, its message beginning
+/// with `label`.
+inline Activation activation_named(std::string_view name, const std::string& label) {
+  if (name == "silu" || name == "swish") return Activation::silu;
+  if (name == "gelu" || name == "gelu_python") return Activation::gelu;
+  if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh")
+    return Activation::gelu_tanh;
+  if (name == "relu") return Activation::relu;
+  if (name == "sigmoid") return Activation::sigmoid;
+  if (name == "tanh") return Activation::tanh;
+  if (name == "linear") return Activation::identity;
+  throw ConfigError(label +
+                    ": expected silu, gelu, gelu_new, relu, sigmoid, tanh or linear, found '" +
+                    std::string(name.substr(0, 60)) + "'");
+}
 
 /// activation(x), elementwise.
 template <Scalar T, std::size_t Rank>
