@@ -14,9 +14,9 @@ using sequin_test::wavy;
 
 namespace {
 
-constexpr Activation kAll[] = {Activation::identity,  Activation::relu,    Activation::gelu,
-                               Activation::gelu_tanh, Activation::silu,    Activation::sigmoid,
-                               Activation::tanh,      Activation::softplus};
+constexpr Activation kAll[] = {Activation::identity,  Activation::relu,     Activation::gelu,
+                               Activation::gelu_tanh, Activation::silu,     Activation::sigmoid,
+                               Activation::tanh,      Activation::softplus, Activation::elu};
 
 double plain(Activation activation, double x) {
   switch (activation) {
@@ -36,6 +36,8 @@ double plain(Activation activation, double x) {
       return std::tanh(x);
     case Activation::softplus:
       return x > 20 ? x : std::log1p(std::exp(x));
+    case Activation::elu:
+      return x > 0 ? x : std::expm1(x);
   }
   return NAN;
 }
@@ -78,6 +80,7 @@ TEST_CASE("activate: the named functions are the enumerated ones", "[activation]
   REQUIRE(identical(sigmoid(x), activate(x, Activation::sigmoid)));
   REQUIRE(identical(sequin::tanh(x), activate(x, Activation::tanh)));
   REQUIRE(identical(softplus(x), activate(x, Activation::softplus)));
+  REQUIRE(identical(elu(x), activate(x, Activation::elu)));
   REQUIRE(activate(x, Activation::identity).data() == std::as_const(x).data());
 }
 

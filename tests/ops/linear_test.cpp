@@ -20,9 +20,9 @@ Tensor<T, Rank> wavy(const Shape<Rank>& shape, double phase) {
   return t;
 }
 
-constexpr Activation kAll[] = {Activation::identity,  Activation::relu,    Activation::gelu,
-                               Activation::gelu_tanh, Activation::silu,    Activation::sigmoid,
-                               Activation::tanh,      Activation::softplus};
+constexpr Activation kAll[] = {Activation::identity,  Activation::relu,     Activation::gelu,
+                               Activation::gelu_tanh, Activation::silu,     Activation::sigmoid,
+                               Activation::tanh,      Activation::softplus, Activation::elu};
 
 }  // namespace
 

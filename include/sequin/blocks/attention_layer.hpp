@@ -2,11 +2,16 @@
 #pragma once
 
 #include "sequin/blocks/forward_context.hpp"
+#include "sequin/blocks/key_sampler.hpp"
 #include "sequin/blocks/linear.hpp"
 #include "sequin/ops/attention.hpp"
+#include "sequin/ops/prob_sparse_attention.hpp"
 #include "sequin/ops/shape.hpp"
 
 namespace sequin::inline SEQUIN_ABI {
+
+/// Every query against every key, or `prob_sparse_attention`.
+enum class AttentionKind { full, prob_sparse };
 
 /// Sizes of an AttentionLayer.
 struct AttentionLayerConfig {
@@ -18,10 +23,12 @@ struct AttentionLayerConfig {
   double scale = 0;      ///< 0: 1 / sqrt(d_keys)
   double dropout = 0;    ///< of the attention map, while training
   bool mix = false;      ///< join the heads transposed, (B, H, T, P) read as (B, T, H*P)
+  AttentionKind kind = AttentionKind::full;
+  index_t factor = 5;  ///< of prob_sparse, which knows no dropout
 };
 
-/// `AttentionLayer(FullAttention)` of layers/SelfAttention_Family.py (thuml/iTransformer,
-/// zhouhaoyi/Informer2020).
+/// `AttentionLayer` with `FullAttention` or `ProbAttention` of layers/SelfAttention_Family.py
+/// (thuml/iTransformer) and models/attn.py (zhouhaoyi/Informer2020).
 template <Scalar T>
 class AttentionLayer {
  public:
@@ -59,16 +66,8 @@ class AttentionLayer {
     const Tensor<T, 4> q = split(query_projection.forward(queries));
     const Tensor<T, 4> k = split(key_projection.forward(keys));
     const Tensor<T, 4> v = split(value_projection.forward(values));
-    AttentionOptions options;
-    options.scale = config_.scale;
-    options.causal = config_.causal;
-    if (context.dropout_generator != nullptr) {
-      options.dropout = config_.dropout;
-      options.generator = context.dropout_generator;
-    }
-    if (context.attention_maps != nullptr)
-      context.attention_maps->push_back(attention_weights(q, k, options));
-    Tensor<T, 4> o = attention(q, k, v, options);
+    Tensor<T, 4> o = config_.kind == AttentionKind::full ? full(q, k, v, context)
+                                                         : prob_sparse(q, k, v, context);
     if (config_.mix) o = transpose(o, 1, 2);
     return out_projection.forward(
         reshape<3>(o, {queries.extent(0), queries.extent(1), heads * config_.d_values}));
@@ -91,6 +90,33 @@ class AttentionLayer {
   const AttentionLayerConfig& config() const noexcept { return config_; }
 
  private:
+  Tensor<T, 4> full(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                    const ForwardContext<T>& context) const {
+    AttentionOptions options;
+    options.scale = config_.scale;
+    options.causal = config_.causal;
+    if (context.training()) {
+      options.dropout = config_.dropout;
+      options.generator = context.dropout_generator;
+    }
+    if (context.attention_maps != nullptr)
+      context.attention_maps->push_back(attention_weights(q, k, options));
+    return attention(q, k, v, options);
+  }
+
+  Tensor<T, 4> prob_sparse(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                           const ForwardContext<T>& context) const {
+    const ProbSparseOptions options{config_.factor, config_.scale, config_.causal};
+    KeySampler fixed;
+    KeySampler& sampler = context.key_sampler == nullptr ? fixed : *context.key_sampler;
+    const auto samples = sampler.next(q.extent(1), k.extent(1), config_.factor);
+    if (context.attention_maps == nullptr) return prob_sparse_attention(q, k, v, samples, options);
+    Tensor<T, 4> map;
+    auto o = prob_sparse_attention(q, k, v, samples, options, &map);
+    context.attention_maps->push_back(map);
+    return o;
+  }
+
   AttentionLayerConfig config_;
 };
 

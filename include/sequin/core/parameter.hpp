@@ -18,6 +18,7 @@ struct Parameter {
   std::vector<index_t> shape;  ///< as stored in the official checkpoint
   Tensor<T, 1> values;         ///< all elements, flat; the same memory and the same autograd value
   bool trainable = true;       ///< false for a buffer
+  bool whole = false;          ///< whole numbers, int64 in the official checkpoint
 };
 
 /// What `visit` of a block tells.
@@ -68,6 +69,13 @@ class Visitor {
     if (t.defined()) add(name, t, false);
   }
 
+  /// A buffer of whole numbers, int64 in checkpoints and held as T (float counts to 2^24): such as
+  /// BatchNorm's num_batches_tracked.
+  template <std::size_t Rank>
+  void counter(std::string_view name, Tensor<T, Rank>& t) {
+    if (t.defined()) add(name, t, false, true);
+  }
+
   template <class Block>
   void child(std::string_view name, Block& block) {
     const std::size_t length = prefix_.size();
@@ -107,7 +115,7 @@ class Visitor {
 
  private:
   template <std::size_t Rank>
-  void add(std::string_view name, Tensor<T, Rank>& t, bool trainable) {
+  void add(std::string_view name, Tensor<T, Rank>& t, bool trainable, bool whole = false) {
     if (walk_ != Walk::kList) return;
     Parameter<T> p;
     p.name = prefix_ + std::string(name);
@@ -115,6 +123,7 @@ class Visitor {
     p.values = t.template reshaped<1>({t.size()});
     p.values.set_var(t.var().id);
     p.trainable = trainable;
+    p.whole = whole;
     list_.items.push_back(std::move(p));
   }
 

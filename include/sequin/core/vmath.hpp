@@ -97,6 +97,12 @@ inline Vec<T> gelu_tanh(const Vec<T>& x) {
   return x * simd::sigmoid<T>(detail::gelu_tanh_inner<T>(x));
 }
 
+/// x above 0, e^x - 1 below. Error as that of expm1; NaN stays NaN.
+template <class T>
+inline Vec<T> elu(const Vec<T>& x) {
+  return simd::select<T>(x > Vec<T>(T{0}), x, simd::expm1<T>(simd::min<T>(Vec<T>(T{0}), x)));
+}
+
 /// Derivative of sigmoid at x: s (1 - s). Error at most 5 ulp.
 template <class T>
 inline Vec<T> sigmoid_grad(const Vec<T>& x) {
@@ -126,6 +132,12 @@ inline Vec<T> silu_grad(const Vec<T>& x) {
 template <class T>
 inline Vec<T> softplus_grad(const Vec<T>& x) {
   return simd::select<T>(x > Vec<T>(T(20)), Vec<T>(T{1}), simd::sigmoid<T>(x));
+}
+
+/// Derivative of elu at x: 1 above 0, e^x below (0 where that is subnormal).
+template <class T>
+inline Vec<T> elu_grad(const Vec<T>& x) {
+  return simd::exp_nonpositive<T>(simd::min<T>(Vec<T>(T{0}), x));
 }
 
 /// Derivative of gelu_erf at x: cdf(x) + x pdf(x); 0 and 1 at the infinities.

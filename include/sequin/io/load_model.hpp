@@ -4,6 +4,7 @@
 #include "sequin/core/parameter.hpp"
 #include "sequin/io/config.hpp"
 #include "sequin/io/safetensors.hpp"
+#include "sequin/io/save_parameters.hpp"
 #include "sequin/io/weights.hpp"
 
 #include <algorithm>
@@ -52,10 +53,10 @@ void copy_elements(const WeightsSource& source, const TensorEntry& entry, std::s
 }  // namespace detail
 
 /// Fills the parameters and buffers of `block` from `source`, by name. Every parameter must be
-/// there in its official shape (or under an alias), in any floating type; nothing else may be there
-/// but aliases and names that the block declares unused. All that is wrong is reported in one
-/// LoadError and the block is then unchanged. An alias beside its parameter must hold the same
-/// bytes.
+/// there in its official shape (or under an alias), in any floating type (a counter also in int64);
+/// nothing else may be there but aliases and names that the block declares unused. All that is
+/// wrong is reported in one LoadError and the block is then unchanged. An alias beside its
+/// parameter must hold the same bytes.
 template <class Block>
 void load_weights(Block& block, const WeightsSource& source) {
   using T = typename Block::value_type;
@@ -93,9 +94,9 @@ void load_weights(Block& block, const WeightsSource& source) {
       const std::vector<index_t> shape(entry->shape.begin(), entry->shape.end());
       misfit.push_back("'" + called + "' expected " + to_string(p.shape) + ", found " +
                        to_string(shape));
-    } else if (!detail::is_float(entry->dtype)) {
-      misfit.push_back("'" + called + "' expected a floating type, found " +
-                       std::string(dtype_name(entry->dtype)));
+    } else if (!detail::is_float(entry->dtype) && !(p.whole && entry->dtype == DType::I64)) {
+      misfit.push_back("'" + called + "' expected " + (p.whole ? "I64" : "a floating type") +
+                       ", found " + std::string(dtype_name(entry->dtype)));
     }
   }
   for (const TensorEntry& entry : source.tensors())
@@ -115,18 +116,7 @@ void load_weights(Block& block, const WeightsSource& source) {
 /// Throws LoadError when the file cannot be written; an older one then stays as it was.
 template <class Block>
 void save_weights(Block& block, const std::filesystem::path& path) {
-  using T = typename Block::value_type;
-  std::vector<TensorEntry> entries;
-  const auto list = parameters(block);
-  for (const auto& p : list.items) {
-    TensorEntry entry;
-    entry.name = p.name;
-    entry.dtype = dtype_of<T>;
-    entry.shape.assign(p.shape.begin(), p.shape.end());
-    entry.bytes = std::as_bytes(p.values.span());
-    entries.push_back(std::move(entry));
-  }
-  save_safetensors(path, entries, {{"format", "pt"}});
+  save_parameters(path, parameters(block));
 }
 
 /// Sizes in a config are only believed as far as the file can fill them: throws LoadError when a

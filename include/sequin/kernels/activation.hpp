@@ -7,7 +7,7 @@
 namespace sequin::inline SEQUIN_ABI {
 
 /// What a fused operation applies last.
-enum class Activation { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, softplus };
+enum class Activation { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, softplus, elu };
 
 namespace kernels {
 namespace detail {
@@ -40,6 +40,9 @@ void with_activation(Activation activation, F&& f) {
     case Activation::softplus:
       return f([](const V& x) { return simd::softplus<T>(x); },
                [](const V& x) { return simd::softplus_grad<T>(x); });
+    case Activation::elu:
+      return f([](const V& x) { return simd::elu<T>(x); },
+               [](const V& x) { return simd::elu_grad<T>(x); });
   }
 }
 

@@ -84,5 +84,10 @@ template <Scalar T, std::size_t Rank>
 Tensor<T, Rank> softplus(const Tensor<T, Rank>& x) {
   return activate(x, Activation::softplus);
 }
+/// x above 0, e^x - 1 below: torch.nn.functional.elu with alpha 1.
+template <Scalar T, std::size_t Rank>
+Tensor<T, Rank> elu(const Tensor<T, Rank>& x) {
+  return activate(x, Activation::elu);
+}
 
 }  // namespace sequin::inline SEQUIN_ABI

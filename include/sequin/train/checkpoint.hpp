@@ -3,6 +3,7 @@
 
 #include "sequin/core/error.hpp"
 #include "sequin/io/safetensors.hpp"
+#include "sequin/io/save_parameters.hpp"
 #include "sequin/train/state_list.hpp"
 
 #include <algorithm>
@@ -210,22 +211,6 @@ void load_checkpoint(const std::filesystem::path& path, const StateList<T>& stat
   const Checkpoint file(path);
   file.check(state, fingerprint);
   file.load(state);
-}
-
-/// Writes parameters and buffers under their official names and shapes, atomically: a file that
-/// loads like an official one. Throws LoadError when it cannot be written.
-template <Scalar T>
-void save_parameters(const std::filesystem::path& path, const ParameterList<T>& list) {
-  std::vector<TensorEntry> entries;
-  for (const auto& p : list.items) {
-    TensorEntry entry;
-    entry.name = p.name;
-    entry.dtype = dtype_of<T>;
-    entry.shape.assign(p.shape.begin(), p.shape.end());
-    entry.bytes = std::as_bytes(p.values.span());
-    entries.push_back(std::move(entry));
-  }
-  save_safetensors(path, entries, {{"format", "pt"}});
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
