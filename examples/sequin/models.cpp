@@ -14,6 +14,8 @@ std::span<const ModelInfo> known_models() {
        false, true, run_itransformer<float>, run_itransformer<double>},
       {"mamba", kMamba, "language modelling and generation", true, true, run_mamba<float>,
        run_mamba<double>},
+      {"time_moe", kTimeMoe, "forecasting any series to any horizon", true, true,
+       run_time_moe<float>, run_time_moe<double>},
       {"blocks/mamba_mixer", kMamba, "the mixer of Mamba", true, true, run_mamba_mixer<float>,
        run_mamba_mixer<double>},
       {"blocks/selective_scan", kMamba, "the state-space recurrence of Mamba", true, true,
@@ -26,6 +28,12 @@ std::span<const ModelInfo> known_models() {
        run_swiglu<float>, run_swiglu<double>},
       {"blocks/rms_norm", "arXiv 1910.07467", "normalisation by the root mean square", false, true,
        run_rms_norm<float>, run_rms_norm<double>},
+      {"blocks/causal_gqa_rope_attention", kTimeMoe, "attention with grouped heads and a cache",
+       true, true, run_causal_gqa_rope_attention<float>, run_causal_gqa_rope_attention<double>},
+      {"blocks/rotary_hf", "arXiv 2104.09864", "rotary positions, halves", true, true,
+       run_rotary_hf<float>, run_rotary_hf<double>},
+      {"blocks/rotary_interleaved", "arXiv 2104.09864", "rotary positions, neighbours", true, true,
+       run_rotary_interleaved<float>, run_rotary_interleaved<double>},
       {"blocks/moe_topk_router", kTimeMoe, "mixture of experts", false, true,
        run_moe_topk_router<float>, run_moe_topk_router<double>},
       {"blocks/load_balancing_loss", kTimeMoe, "spreads tokens over experts", false, true,
@@ -39,6 +47,8 @@ const ModelInfo& model_of(const sequin::Config& config) {
   if (name.empty()) {
     if (config.get_string("model_type", "") == "mamba" || config.has("ssm_cfg"))
       name = "mamba";
+    else if (config.get_string("model_type", "") == "time_moe")
+      name = "time_moe";
     else if (config.has("task_name") && config.has("e_layers"))
       name = "itransformer_tslib";
     else if (config.has("e_layers") && config.has("use_norm"))

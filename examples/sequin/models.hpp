@@ -62,5 +62,17 @@ void run_moe_topk_router(CaseIo<T>&, const sequin::Config&, const std::filesyste
 template <class T>
 void run_load_balancing_loss(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
                              const RunOptions&);
+template <class T>
+void run_time_moe(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                  const RunOptions&);
+template <class T>
+void run_causal_gqa_rope_attention(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                                   const RunOptions&);
+template <class T>
+void run_rotary_hf(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                   const RunOptions&);
+template <class T>
+void run_rotary_interleaved(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                            const RunOptions&);
 
 }  // namespace sequin_cli

@@ -48,6 +48,10 @@ class Config {
     const Json* const v = find(key);
     return v != nullptr && v->is_string();
   }
+  bool is_list(std::string_view key) const {
+    const Json* const v = find(key);
+    return v != nullptr && v->is_array();
+  }
   /// True when the key is there and null, which getters take as absent.
   bool is_null(std::string_view key) const {
     const auto found = json_.find(std::string(key));

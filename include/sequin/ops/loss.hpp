@@ -35,18 +35,17 @@ Tensor<T, 0> mae_loss(const Tensor<T, Rank>& prediction, const Tensor<T, Rank>& 
   return mean(abs(sub(prediction, target)));
 }
 
-/// mean of e^2 / 2 where |e| < delta, else delta (|e| - delta / 2): torch.nn.HuberLoss (for
-/// SmoothL1Loss with beta, divide by beta = delta). Throws ShapeError, ConfigError unless delta >
-/// 0.
+/// e^2 / 2 where |e| < delta, else delta (|e| - delta / 2), elementwise with e = prediction -
+/// target. Throws ShapeError, ConfigError unless delta > 0.
 template <Scalar T, std::size_t Rank>
-Tensor<T, 0> huber_loss(const Tensor<T, Rank>& prediction, const Tensor<T, Rank>& target,
-                        double delta = 1) {
+Tensor<T, Rank> huber(const Tensor<T, Rank>& prediction, const Tensor<T, Rank>& target,
+                      double delta = 1) {
   detail::check_loss(prediction, target, "huber_loss");
   if (!(delta > 0))
     throw ConfigError("huber_loss: delta is " + std::to_string(delta) + ", expected > 0");
   using V = simd::Vec<T>;
   const T d = static_cast<T>(delta);
-  return mean(detail::unary(
+  return detail::unary(
       sub(prediction, target),
       [d](const V& e) {
         const V a = simd::abs<T>(e);
@@ -54,7 +53,15 @@ Tensor<T, 0> huber_loss(const Tensor<T, Rank>& prediction, const Tensor<T, Rank>
       },
       [d](const V& e, const V&, const V& dy) {
         return dy * simd::max<T>(V(-d), simd::min<T>(V(d), e));
-      }));
+      });
+}
+
+/// mean(huber(prediction, target, delta)): torch.nn.HuberLoss (for SmoothL1Loss with beta, divide
+/// by beta = delta). Throws ShapeError, ConfigError unless delta > 0.
+template <Scalar T, std::size_t Rank>
+Tensor<T, 0> huber_loss(const Tensor<T, Rank>& prediction, const Tensor<T, Rank>& target,
+                        double delta = 1) {
+  return mean(huber(prediction, target, delta));
 }
 
 /// mean of -log softmax(logits)[target] over rows whose target is not `ignore_index`: logits
