@@ -66,6 +66,39 @@ void product(const T* a, index_t a_row, index_t a_k, const T* b, index_t b_row, 
   parallel_gemm(p, m);
 }
 
+/// A matrix within other memory: element (i, j) is at data[i * row + j * col].
+template <class T>
+struct MatrixView {
+  const T* data = nullptr;
+  index_t row = 0, col = 1;
+
+  MatrixView transposed() const noexcept { return {data, col, row}; }
+};
+
+/// C (m x n, rows `c_row` apart) = A (m x k) B (k x n) with B in panels, or added to C.
+template <class T>
+void multiply_panels(const MatrixView<T>& a, const Tensor<T, 1>& panels, T* c, index_t c_row,
+                     index_t m, index_t n, index_t k, bool accumulate = false) {
+  kernels::GemmProblem<T> p;
+  p.a = a.data;
+  p.a_row = a.row;
+  p.a_k = a.col;
+  p.b = panels.data();
+  p.c = c;
+  p.c_row = c_row;
+  p.n = n;
+  p.k = k;
+  p.accumulate = accumulate;
+  parallel_gemm(p, m);
+}
+
+/// The same with B of any strides, packed here.
+template <class T>
+void multiply(const MatrixView<T>& a, const MatrixView<T>& b, T* c, index_t c_row, index_t m,
+              index_t n, index_t k, bool accumulate = false) {
+  multiply_panels(a, pack_b_parallel(b.data, b.row, b.col, k, n), c, c_row, m, n, k, accumulate);
+}
+
 /// Column sums of x (m x n), in row order and in double: rows may be many.
 template <class T>
 Tensor<T, 1> column_sums(const T* x, index_t m, index_t n) {

@@ -1,0 +1,204 @@
+/// Norms whose statistics run over time: of a whole utterance, or of each of its channels.
+#pragma once
+
+#include "sequin/autograd/tape.hpp"
+#include "sequin/core/parallel.hpp"
+#include "sequin/kernels/column_sum.hpp"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace sequin::inline SEQUIN_ABI {
+
+namespace detail {
+
+/// Mean and 1 / deviation of each utterance's channel, all equal within an utterance for a global
+/// norm: (B, C) each.
+template <Scalar T>
+struct TimeMoments {
+  Tensor<T, 2> mean, rstd;
+};
+
+template <Scalar T>
+void check_time_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight, const Tensor<T, 1>& bias,
+                     const char* op) {
+  for (const auto* t : {&weight, &bias})
+    if (t->defined() && t->extent(0) != x.extent(2))
+      throw ShapeError(std::string(op) + ": weight or bias is " + to_string(t->shape()) +
+                       ", expected [C=" + std::to_string(x.extent(2)) + "] (C from x " +
+                       to_string(x.shape()) + ")");
+}
+
+/// out(b, c) = sum over time of f(x...), f given channel c's value of each of `per_channel` too.
+template <Scalar T, class F>
+void sum_over_time(const Tensor<T, 3>& shape_of, Tensor<double, 2>& out, F&& f) {
+  const index_t c = shape_of.extent(2);
+  double* const to = out.data();
+  parallel_for(shape_of.extent(0) * c, index_t{64}, [&](index_t begin, index_t end) {
+    for (index_t i = begin; i < end;) {
+      const index_t b = i / c;
+      const index_t last = (std::min)(end, (b + 1) * c);
+      kernels::detail::for_columns<T>(i - b * c, last - b * c, [&](index_t j, index_t width) {
+        f(b, j, width, to + b * c + j);
+      });
+      i = last;
+    }
+  });
+}
+
+/// Sums over the channels too, and gives every channel the total.
+inline void share_total(Tensor<double, 2>& sums) {
+  const index_t c = sums.extent(1);
+  for (index_t b = 0; b < sums.extent(0); ++b) {
+    double total = 0;
+    for (index_t j = 0; j < c; ++j) total += sums.data()[b * c + j];
+    for (index_t j = 0; j < c; ++j) sums.data()[b * c + j] = total;
+  }
+}
+
+template <Scalar T>
+TimeMoments<T> time_moments(const Tensor<T, 3>& x, bool global, double eps) {
+  using V = simd::Vec<T>;
+  const index_t steps = x.extent(1);
+  const index_t c = x.extent(2);
+  const double n = static_cast<double>(steps) * (global ? static_cast<double>(c) : 1.0);
+  TimeMoments<T> m{Tensor<T, 2>::empty({x.extent(0), c}), Tensor<T, 2>::empty({x.extent(0), c})};
+  Tensor<double, 2> sums({x.extent(0), c});
+  sum_over_time(x, sums, [&](index_t b, index_t j, index_t width, double* to) {
+    kernels::detail::column_sum<T>(
+        steps, c, width, to, [](const V& v) { return v; }, x.data() + b * steps * c + j);
+  });
+  if (global) share_total(sums);
+  for (index_t i = 0; i < sums.size(); ++i)
+    m.mean.data()[i] = static_cast<T>(std::as_const(sums).data()[i] / n);
+  Tensor<double, 2> squares({x.extent(0), c});
+  sum_over_time(x, squares, [&](index_t b, index_t j, index_t width, double* to) {
+    const V mean = simd::load_partial<T>(std::as_const(m.mean).data() + b * c + j, width);
+    kernels::detail::column_sum<T>(
+        steps, c, width, to, [&](const V& v) { return (v - mean) * (v - mean); },
+        x.data() + b * steps * c + j);
+  });
+  if (global) share_total(squares);
+  for (index_t i = 0; i < squares.size(); ++i)
+    m.rstd.data()[i] = static_cast<T>(1 / std::sqrt(std::as_const(squares).data()[i] / n + eps));
+  return m;
+}
+
+/// y(b, t, c) = f(x's, and channel c's values of the (B, C) tables).
+template <Scalar T, class F>
+Tensor<T, 3> map_channels(const Tensor<T, 3>& x, F&& f) {
+  const index_t steps = x.extent(1);
+  const index_t c = x.extent(2);
+  auto y = Tensor<T, 3>::empty(x.shape());
+  T* const to = y.data();
+  parallel_for(x.extent(0) * steps, 16384 / (c + 1) + 1, [&](index_t begin, index_t end) {
+    for (index_t r = begin; r < end; ++r) f(r / steps, r * c, to + r * c);
+  });
+  return y;
+}
+
+template <Scalar T>
+Tensor<T, 3> time_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight, const Tensor<T, 1>& bias,
+                       double eps, bool global, const char* op) {
+  using V = simd::Vec<T>;
+  check_time_norm(x, weight, bias, op);
+  const index_t batch = x.extent(0);
+  const index_t steps = x.extent(1);
+  const index_t c = x.extent(2);
+  const TimeMoments<T> m = time_moments(x, global, eps);
+  const T* const mean = m.mean.data();
+  const T* const rstd = m.rstd.data();
+  const Tensor<T, 1> w = weight.defined() ? weight.detach() : Tensor<T, 1>({c}, T{1});
+  const Tensor<T, 1> shift = bias.defined() ? bias.detach() : Tensor<T, 1>(Shape<1>{c});
+  auto y = map_channels(x, [&](index_t b, index_t at, T* to) {
+    simd::transform<T>(
+        c, to,
+        [](const V& v, const V& mu, const V& s, const V& a, const V& d) {
+          return simd::fma<T>((v - mu) * s, a, d);
+        },
+        x.data() + at, mean + b * c, rstd + b * c, w.data(), shift.data());
+  });
+  Tape* const tape = recording(x, weight, bias);
+  if (tape == nullptr) return y;
+  tape->push([x, w, m, batch, steps, c, global, xv = x.var(), wv = weight.var(), bv = bias.var(),
+              yv = tape->track(y)](Gradients& g) {
+    const auto dy = g.take(yv);
+    if (!dy.defined()) return;
+    const T* const means = m.mean.data();
+    const T* const rstds = m.rstd.data();
+    // Per utterance and channel: the sum of dy, and that of dy times the normalised x.
+    Tensor<double, 2> sums({batch, c}), products({batch, c});
+    sum_over_time(x, sums, [&](index_t b, index_t j, index_t width, double* to) {
+      kernels::detail::column_sum<T>(
+          steps, c, width, to, [](const V& d) { return d; }, dy.data() + b * steps * c + j);
+    });
+    sum_over_time(x, products, [&](index_t b, index_t j, index_t width, double* to) {
+      const V mu = simd::load_partial<T>(means + b * c + j, width);
+      const V s = simd::load_partial<T>(rstds + b * c + j, width);
+      kernels::detail::column_sum<T>(
+          steps, c, width, to, [&](const V& d, const V& v) { return d * ((v - mu) * s); },
+          dy.data() + b * steps * c + j, x.data() + b * steps * c + j);
+    });
+    const auto over_batch = [&](const Tensor<double, 2>& parts) {
+      Tensor<T, 1> total(Shape<1>{c});
+      for (index_t j = 0; j < c; ++j) {
+        double sum = 0;
+        for (index_t b = 0; b < batch; ++b) sum += parts.data()[b * c + j];
+        total(j) = static_cast<T>(sum);
+      }
+      return total;
+    };
+    if (g.wants(wv)) g.add(wv, over_batch(products));
+    if (g.wants(bv)) g.add(bv, over_batch(sums));
+    if (!g.wants(xv)) return;
+    const double n = static_cast<double>(steps) * (global ? static_cast<double>(c) : 1.0);
+    Tensor<T, 2> first({batch, c}), second({batch, c});
+    for (index_t i = 0; i < sums.size(); ++i) {
+      sums.data()[i] *= static_cast<double>(w.data()[i % c]) / n;
+      products.data()[i] *= static_cast<double>(w.data()[i % c]) / n;
+    }
+    if (global) {
+      share_total(sums);
+      share_total(products);
+    }
+    for (index_t i = 0; i < sums.size(); ++i) {
+      first.data()[i] = static_cast<T>(std::as_const(sums).data()[i]);
+      second.data()[i] = static_cast<T>(std::as_const(products).data()[i]);
+    }
+    const T* const e = std::as_const(first).data();
+    const T* const eh = std::as_const(second).data();
+    g.add(xv, map_channels(x, [&](index_t b, index_t at, T* to) {
+            simd::transform<T>(
+                c, to,
+                [](const V& v, const V& d, const V& mu, const V& s, const V& a, const V& se,
+                   const V& seh) { return s * (d * a - se - (v - mu) * s * seh); },
+                x.data() + at, dy.data() + at, means + b * c, rstds + b * c, w.data(), e + b * c,
+                eh + b * c);
+          }));
+  });
+  return y;
+}
+
+}  // namespace detail
+
+/// (x - mean) / sqrt(var + eps) * weight + bias, mean and biased variance over all steps and
+/// channels of each utterance: x (B, T, C), weight and bias (C) or undefined. torch's GroupNorm
+/// with one group, the global layer norm of Luo and Mesgarani, arXiv 1809.07454, equation 9
+/// (`gln`), time-major. The sums are kept in double. Throws ShapeError.
+template <Scalar T>
+Tensor<T, 3> global_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight,
+                         const Tensor<T, 1>& bias, double eps = 1e-8) {
+  return detail::time_norm(x, weight, bias, eps, true, "global_norm");
+}
+
+/// The same with the mean and variance of each channel of each utterance over its steps: torch's
+/// InstanceNorm1d without running statistics. One step gives the bias (torch refuses it). Throws
+/// ShapeError.
+template <Scalar T>
+Tensor<T, 3> instance_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight,
+                           const Tensor<T, 1>& bias, double eps = 1e-5) {
+  return detail::time_norm(x, weight, bias, eps, false, "instance_norm");
+}
+
+}  // namespace sequin::inline SEQUIN_ABI

@@ -1,0 +1,71 @@
+#include "sequin/ops/depthwise_conv1d.hpp"
+
+#include "sequin/autograd/grad_check.hpp"
+#include "support/catch.hpp"
+#include "support/tensors.hpp"
+
+using namespace sequin;
+using sequin_test::largest_difference;
+using sequin_test::wavy;
+
+namespace {
+
+Tensor<double, 3> reference(const Tensor<double, 3>& x, const Tensor<double, 3>& w,
+                            const DepthwiseConv1dOptions& o) {
+  const index_t m = w.extent(1);
+  const index_t taps = w.extent(2);
+  const index_t steps = x.extent(1) + 2 * o.padding - o.dilation * (taps - 1);
+  Tensor<double, 3> y({x.extent(0), steps, w.extent(0)});
+  for (index_t b = 0; b < x.extent(0); ++b)
+    for (index_t t = 0; t < steps; ++t)
+      for (index_t c = 0; c < w.extent(0); ++c)
+        for (index_t i = 0; i < m; ++i)
+          for (index_t k = 0; k < taps; ++k) {
+            const index_t from = t + k * o.dilation - o.padding;
+            if (from >= 0 && from < x.extent(1)) y(b, t, c) += w(c, i, k) * x(b, from, c * m + i);
+          }
+  return y;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("depthwise_conv1d: equals a plain loop on odd sizes", "[depthwise_conv1d]",
+                   float, double) {
+  for (const index_t c : {1, 7, 8, 33})
+    for (const index_t m : {1, 2, 3})
+      for (const index_t steps : {1, 5, 70})
+        for (const index_t dilation : {1, 2}) {
+          const index_t taps = 5;
+          const DepthwiseConv1dOptions o{(taps - 1) / 2 * dilation, dilation};
+          const auto x = wavy<TestType, 3>({2, steps, c * m}, 0.1);
+          const auto w = wavy<TestType, 3>({c, m, taps}, 0.2);
+          const auto y = depthwise_conv1d(x, w, o);
+          // m * taps terms of size 1.
+          REQUIRE(largest_difference(
+                      y, reference(x.template cast<double>(), w.template cast<double>(), o)) <
+                  (sizeof(TestType) == 4 ? 4e-6 : 1e-14));
+        }
+}
+
+TEST_CASE("depthwise_conv1d: gradients equal finite differences", "[depthwise_conv1d]") {
+  for (const index_t m : {1, 2}) {
+    const auto x = wavy<double, 3>({2, 11, 3 * m}, 0.1);
+    const auto w = wavy<double, 4>({3, m, 5, 1}, 0.2);
+    const auto r = grad_check(
+        [](const auto& a, const auto& b) {
+          return depthwise_conv1d(a, b, {3, 2});
+        },
+        x, w);
+    INFO(r.where);
+    REQUIRE(r.ok());
+  }
+}
+
+TEST_CASE("depthwise_conv1d: wrong shapes are named", "[depthwise_conv1d]") {
+  const Tensor<float, 3> x({1, 4, 6});
+  REQUIRE_THROWS_WITH(depthwise_conv1d(x, Tensor<float, 3>({5, 1, 3})),
+                      "depthwise_conv1d: x is [1, 4, 6], expected [B, T, C*M=5] (from weight "
+                      "[5, 1, 3])");
+  REQUIRE_THROWS_AS(depthwise_conv1d(x, Tensor<float, 3>({6, 1, 7})), ShapeError);
+  REQUIRE_THROWS_AS(depthwise_conv1d(x, Tensor<float, 3>({6, 1, 3}), {0, 0}), ConfigError);
+}
