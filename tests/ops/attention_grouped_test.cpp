@@ -207,6 +207,7 @@ TEST_CASE("attention: keys in a longer cache are those of tensors, bit for bit")
       AttentionOptions cached = options;
       cached.key_mask = {};
       CHECK(identical(attention(q, kv, vv, cached, mv), attention(q, k, v, options)));
+      CHECK(identical(attention_weights(q, kv, cached, mv), attention_weights(q, k, options)));
     }
 }
 

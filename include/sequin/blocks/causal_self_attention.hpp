@@ -95,7 +95,10 @@ class CausalSelfAttention {
       o = attention(q, k, v, options);
     } else {
       cache->append(k, v);
-      o = attention(q, cache->keys(), cache->values(), options, first_keys(key_mask, *cache));
+      const View<const bool, 2> mask = first_keys(key_mask, *cache);
+      if (context.attention_maps != nullptr)
+        context.attention_maps->push_back(attention_weights(q, cache->keys(), options, mask));
+      o = attention(q, cache->keys(), cache->values(), options, mask);
     }
     return o_proj.forward(reshape<3>(o, x.shape()));
   }

@@ -134,6 +134,23 @@ void attend(const kernels::AttentionProblem<T>& a, bool uniform_when_blocked, co
     });
 }
 
+/// The map of a whole problem, for `attention_weights`.
+template <Scalar T>
+Tensor<T, 4> attention_map(kernels::AttentionProblem<T> a, const AttentionOptions& options) {
+  if (a.drop_below != 0) a.dropout_key = Generator(*options.generator).fork();
+  auto map = Tensor<T, 4>::empty({a.batch(), a.heads(), a.queries(), a.keys()});
+  const View<T, 4> to = map.view();
+  attention_parallel<T>(kernels::attention_tasks(a), attention_operations(a),
+                        kernels::attention_scratch(a), [&](index_t begin, index_t end, T* scratch) {
+                          kernels::attention_weights_forward(a, begin, end, to, scratch);
+                        });
+  for (index_t b = 0; options.uniform_when_blocked && b < a.batch(); ++b)
+    for (index_t h = 0; h < a.heads(); ++h)
+      std::fill_n(&to(b, h, 0, 0), kernels::blocked_queries(a, b) * a.keys(),
+                  T{1} / static_cast<T>(a.keys()));
+  return map;
+}
+
 }  // namespace detail
 
 /// out (B, Tq, H, Pv) = dropout(softmax(scale q k^T)) v for each batch entry and head, q (B, Tq, H,
@@ -220,20 +237,17 @@ Tensor<T, 4> attention(const Tensor<T, 4>& q, const View<const T, 4>& k, const V
 template <Scalar T>
 Tensor<T, 4> attention_weights(const Tensor<T, 4>& q, const Tensor<T, 4>& k,
                                const AttentionOptions& options = {}) {
-  kernels::AttentionProblem<T> a = detail::attention_problem("attention_weights", q, k, options);
-  if (a.drop_below != 0) a.dropout_key = Generator(*options.generator).fork();
-  auto map = Tensor<T, 4>::empty({q.extent(0), q.extent(2), q.extent(1), k.extent(1)});
-  const View<T, 4> to = map.view();
-  detail::attention_parallel<T>(kernels::attention_tasks(a), detail::attention_operations(a),
-                                kernels::attention_scratch(a),
-                                [&](index_t begin, index_t end, T* scratch) {
-                                  kernels::attention_weights_forward(a, begin, end, to, scratch);
-                                });
-  for (index_t b = 0; options.uniform_when_blocked && b < a.batch(); ++b)
-    for (index_t h = 0; h < a.heads(); ++h)
-      std::fill_n(&to(b, h, 0, 0), kernels::blocked_queries(a, b) * a.keys(),
-                  T{1} / static_cast<T>(a.keys()));
-  return map;
+  return detail::attention_map(detail::attention_problem("attention_weights", q, k, options),
+                               options);
+}
+
+/// The same over keys that lie somewhere else, as `attention` takes them.
+template <Scalar T>
+Tensor<T, 4> attention_weights(const Tensor<T, 4>& q, const View<const T, 4>& k,
+                               const AttentionOptions& options,
+                               const View<const bool, 2>& key_mask = {}) {
+  return detail::attention_map(
+      detail::attention_problem("attention_weights", q.view(), k, key_mask, options), options);
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
