@@ -78,6 +78,20 @@ class CaseIo {
     }
   }
 
+  /// Adds `output.buffer.<name>` of what a block's BatchNorms remember.
+  template <class Block>
+  void put_running_buffers(Block& block) {
+    for (const auto& p : sequin::parameters(block).items) {
+      if (p.whole)
+        add("output.buffer." + p.name, p.values.template cast<std::int64_t>());
+      else if (p.name.ends_with("running_mean") || p.name.ends_with("running_var"))
+        add("output.buffer." + p.name, p.values);
+      else
+        continue;
+      outputs_->back().shape.assign(p.shape.begin(), p.shape.end());
+    }
+  }
+
   const std::string& label() const { return file_->label(); }
 
  private:

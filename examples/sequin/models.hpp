@@ -49,8 +49,17 @@ template <class T>
 void run_causal_conv1d(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
                        const RunOptions&);
 template <class T>
-void run_full_attention(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+void run_informer(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                  const RunOptions&);
+template <class T>
+void run_attention(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                   const RunOptions&);
+template <class T>
+void run_data_embedding(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
                         const RunOptions&);
+template <class T>
+void run_distil_conv(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
+                     const RunOptions&);
 template <class T>
 void run_swiglu(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&, const RunOptions&);
 template <class T>

@@ -1,8 +1,6 @@
-// Cases of single operations and of attention layers.
+// Cases of single operations.
 #include "models.hpp"
 
-#include "sequin/blocks/attention_layer.hpp"
-#include "sequin/io/load_model.hpp"
 #include "sequin/ops/causal_conv1d.hpp"
 #include "sequin/ops/causal_conv1d_circular.hpp"
 #include "sequin/ops/loss.hpp"
@@ -182,63 +180,11 @@ void run_causal_conv1d(CaseIo<T>& io, const Config& config, const std::filesyste
   io.put_gradient("input.initial_states", g, initial);
 }
 
-template <class T>
-void run_full_attention(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
-                        const RunOptions& options) {
-  if (options.stream)
-    throw ConfigError(config.label() +
-                      ": --stream: expected a block with a streaming form, found attention/full");
-  constexpr index_t kMax = index_t{1} << 20;
-  AttentionLayerConfig c;
-  c.d_model = config.get_int("d_model", 1, kMax);
-  c.n_heads = config.get_int("n_heads", 1, kMax);
-  c.d_keys = config.get_int("d_keys", 0, 0, kMax);
-  c.d_values = config.get_int("d_values", 0, 0, kMax);
-  c.causal = config.get_bool("mask_flag", false);
-  c.scale = config.get_double("scale", 0.0);
-  c.mix = config.get_bool("mix", false);
-  const WeightsSource weights = open_weights(dir);
-  const double per_head = static_cast<double>((std::max)(c.d_keys, c.d_model / c.n_heads));
-  check_size(2 * static_cast<double>(c.d_model) * static_cast<double>(c.n_heads) * per_head,
-             weights);
-  AttentionLayer<T> layer(c);
-  load_weights(layer, weights);
-  prepare(layer);
-
-  auto queries = io.template get<3>("queries");
-  auto keys = io.template maybe<3>("keys");
-  auto values = io.template maybe<3>("values");
-  const auto want = [&](auto& t) {
-    if (options.grad && t.defined()) t.set_requires_grad();
-  };
-  want(queries), want(keys), want(values);
-  if (options.grad) set_requires_grad(layer);
-  std::vector<Tensor<T, 4>> maps;
-  ForwardContext<T> context;
-  if (config.get_bool("output_attention", false)) context.attention_maps = &maps;
-  Tape tape;
-  const Tensor<T, 3>& k = keys.defined() ? keys : queries;
-  const Tensor<T, 3> y = layer.forward(queries, k, values.defined() ? values : k, context);
-  io.put("y", y);
-  if (!maps.empty()) io.put("attn", maps.front());
-  if (!io.has("target")) return;
-  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
-  io.put("loss", loss);
-  if (!options.grad) return;
-  const Gradients g = tape.gradients(loss);
-  io.put_gradients(g, layer);
-  io.put_gradient("input.queries", g, queries);
-  io.put_gradient("input.keys", g, keys);
-  io.put_gradient("input.values", g, values);
-}
-
 #define SEQUIN_CLI_INSTANTIATE(T)                                                              \
   template void run_selective_scan<T>(CaseIo<T>&, const Config&, const std::filesystem::path&, \
                                       const RunOptions&);                                      \
   template void run_causal_conv1d<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,  \
-                                     const RunOptions&);                                       \
-  template void run_full_attention<T>(CaseIo<T>&, const Config&, const std::filesystem::path&, \
-                                      const RunOptions&);
+                                     const RunOptions&);
 SEQUIN_CLI_INSTANTIATE(float)
 SEQUIN_CLI_INSTANTIATE(double)
 #undef SEQUIN_CLI_INSTANTIATE

@@ -1,0 +1,185 @@
+// Cases of attention layers, embeddings and distilling layers.
+#include "models.hpp"
+#include "sampled_keys.hpp"
+
+#include "sequin/blocks/attention_layer.hpp"
+#include "sequin/blocks/data_embedding.hpp"
+#include "sequin/blocks/distil_conv.hpp"
+#include "sequin/io/load_model.hpp"
+#include "sequin/ops/loss.hpp"
+
+namespace sequin_cli {
+
+using namespace sequin;
+
+namespace {
+
+constexpr index_t kMax = index_t{1} << 20;
+
+/// A block that takes x and perhaps marks.
+template <class T, class Block>
+void run_embedding(CaseIo<T>& io, Block& block, const WeightsSource& weights,
+                   const RunOptions& options) {
+  load_weights(block, weights);
+  prepare(block);
+  auto x = io.template get<3>("x");
+  auto marks = io.template maybe<3>("x_mark");
+  if (options.grad) {
+    set_requires_grad(block);
+    x.set_requires_grad();
+    if (marks.defined()) marks.set_requires_grad();
+  }
+  Tape tape;
+  const Tensor<T, 3> y = block.forward(x, marks);
+  io.put("y", y);
+  if (!io.has("target")) return;
+  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
+  io.put("loss", loss);
+  if (!options.grad) return;
+  const Gradients g = tape.gradients(loss);
+  io.put_gradients(g, block);
+  io.put_gradient("input.x", g, x);
+  io.put_gradient("input.x_mark", g, marks);
+}
+
+void refuse_stream(const Config& config, const RunOptions& options) {
+  if (options.stream)
+    throw ConfigError(config.label() + ": --stream: expected a block with a streaming form, " +
+                      "found " + detail::printable(config.get_string("model", "")));
+}
+
+}  // namespace
+
+template <class T>
+void run_attention(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
+                   const RunOptions& options) {
+  refuse_stream(config, options);
+  AttentionLayerConfig c;
+  c.d_model = config.get_int("d_model", 1, kMax);
+  c.n_heads = config.get_int("n_heads", 1, kMax);
+  c.d_keys = config.get_int("d_keys", 0, 0, kMax);
+  c.d_values = config.get_int("d_values", 0, 0, kMax);
+  c.causal = config.get_bool("mask_flag", false);
+  c.scale = config.get_double("scale", 0.0);
+  c.mix = config.get_bool("mix", false);
+  if (config.get_string("model", "") == "blocks/attention/prob_sparse")
+    c.kind = AttentionKind::prob_sparse;
+  c.factor = config.get_int("factor", 5, 1, kMax);
+  const WeightsSource weights = open_weights(dir);
+  const double per_head = static_cast<double>((std::max)(c.d_keys, c.d_model / c.n_heads));
+  check_size(2 * static_cast<double>(c.d_model) * static_cast<double>(c.n_heads) * per_head,
+             weights);
+  AttentionLayer<T> layer(c);
+  load_weights(layer, weights);
+  prepare(layer);
+
+  auto queries = io.template get<3>("queries");
+  auto keys = io.template maybe<3>("keys");
+  auto values = io.template maybe<3>("values");
+  const auto want = [&](auto& t) {
+    if (options.grad && t.defined()) t.set_requires_grad();
+  };
+  want(queries), want(keys), want(values);
+  if (options.grad) set_requires_grad(layer);
+  std::vector<Tensor<T, 4>> maps;
+  ForwardContext<T> context;
+  SampledKeys sampled(io);
+  context.key_sampler = sampled.start();
+  if (config.get_bool("output_attention", false)) context.attention_maps = &maps;
+  Tape tape;
+  const Tensor<T, 3>& k = keys.defined() ? keys : queries;
+  const Tensor<T, 3> y = layer.forward(queries, k, values.defined() ? values : k, context);
+  io.put("y", y);
+  if (!maps.empty()) io.put("attn", maps.front());
+  if (!io.has("target")) return;
+  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
+  io.put("loss", loss);
+  if (!options.grad) return;
+  const Gradients g = tape.gradients(loss);
+  io.put_gradients(g, layer);
+  io.put_gradient("input.queries", g, queries);
+  io.put_gradient("input.keys", g, keys);
+  io.put_gradient("input.values", g, values);
+}
+
+template <class T>
+void run_data_embedding(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
+                        const RunOptions& options) {
+  refuse_stream(config, options);
+  const WeightsSource weights = open_weights(dir);
+  const std::string kind = config.get_string("kind");
+  if (kind == "inverted") {
+    const index_t steps = config.get_int("c_in", 1, kMax);
+    const index_t width = config.get_int("d_model", 1, kMax);
+    check_size(static_cast<double>(steps) * static_cast<double>(width), weights);
+    InvertedEmbedding<T> block(steps, width);
+    return run_embedding(io, block, weights, options);
+  }
+  DataEmbeddingConfig c;
+  if (kind == "informer")
+    c.kind = DataEmbeddingKind::informer;
+  else if (kind == "tslib")
+    c.kind = DataEmbeddingKind::tslib;
+  else if (kind == "autoformer_wo_pos")
+    c.kind = DataEmbeddingKind::autoformer_wo_pos;
+  else
+    throw ConfigError(config.label() +
+                      ": kind: expected informer, tslib, autoformer_wo_pos or inverted, found '" +
+                      detail::printable(kind) + "'");
+  c.c_in = config.get_int("c_in", 1, kMax);
+  c.d_model = config.get_int("d_model", 1, kMax);
+  c.embed = time_embedding_named(config.get_string("embed", "timeF"), config.label() + ": embed");
+  c.freq = config.get_string("freq", "h");
+  check_size(c.parameter_count(), weights);
+  DataEmbedding<T> block(c);
+  run_embedding(io, block, weights, options);
+}
+
+template <class T>
+void run_distil_conv(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
+                     const RunOptions& options) {
+  refuse_stream(config, options);
+  const WeightsSource weights = open_weights(dir);
+  const index_t channels = config.get_int("c_in", 1, kMax);
+  const std::string kind = config.get_string("kind");
+  if (kind != "informer" && kind != "tslib")
+    throw ConfigError(config.label() + ": kind: expected informer or tslib, found '" +
+                      detail::printable(kind) + "'");
+  check_size(3.0 * static_cast<double>(channels) * static_cast<double>(channels), weights);
+  DistilConv<T> block(channels, kind == "tslib" ? 2 : 1);
+  load_weights(block, weights);
+  prepare(block);
+  auto x = io.template get<3>("x");
+  if (options.grad) {
+    set_requires_grad(block);
+    x.set_requires_grad();
+  }
+  Generator generator;
+  ForwardContext<T> context;
+  const bool training = config.get_string("mode", "eval") == "train";
+  if (training) context.dropout_generator = &generator;
+  Tape tape;
+  const Tensor<T, 3> y = block.forward(x, context);
+  io.put("y", y);
+  if (training) io.put_running_buffers(block);
+  if (!io.has("target")) return;
+  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
+  io.put("loss", loss);
+  if (!options.grad) return;
+  const Gradients g = tape.gradients(loss);
+  io.put_gradients(g, block);
+  io.put_gradient("input.x", g, x);
+}
+
+#define SEQUIN_CLI_INSTANTIATE(T)                                                              \
+  template void run_attention<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,      \
+                                 const RunOptions&);                                           \
+  template void run_data_embedding<T>(CaseIo<T>&, const Config&, const std::filesystem::path&, \
+                                      const RunOptions&);                                      \
+  template void run_distil_conv<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,    \
+                                   const RunOptions&);
+SEQUIN_CLI_INSTANTIATE(float)
+SEQUIN_CLI_INSTANTIATE(double)
+#undef SEQUIN_CLI_INSTANTIATE
+
+}  // namespace sequin_cli
