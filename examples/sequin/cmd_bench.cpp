@@ -9,6 +9,7 @@
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
+#include "sequin/models/time_moe.hpp"
 #include "sequin/ops/loss.hpp"
 #include "sequin/stream/session.hpp"
 #include "sequin/train/optimizer.hpp"
@@ -130,12 +131,36 @@ int bench_mamba(const BenchArguments& a) {
   return kDone;
 }
 
+int bench_time_moe(const BenchArguments& a) {
+  const auto model = load_for_inference<TimeMoe<float>>(a.dir);
+  const index_t channels = model.config().input_size;
+  Generator generator(1);
+  const auto x = noise<3>({a.batch, a.length, channels}, generator);
+  Arena arena;
+  const auto forward = [&] {
+    {
+      const ArenaScope scope(&arena);
+      model.forward(x);
+    }
+    arena.fit();
+  };
+  report(a, "forward", sequin_examples::measure(forward, (std::max)(a.repeat / 10, 3)),
+         static_cast<double>(a.batch * a.length), "points", arena.capacity());
+  Session session(model, a.batch);
+  const auto now = noise<1>(Shape<1>{a.batch * channels}, generator);
+  const auto step = [&] { session.step(now.span()); };
+  report(a, "step", sequin_examples::measure(step, a.repeat), static_cast<double>(a.batch),
+         "points", session.arena_bytes());
+  return kDone;
+}
+
 int bench(const BenchArguments& a) {
   const ThreadScope threads(a.session);
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const std::string name = model_of(config).name;
   if (name.starts_with("itransformer")) return bench_itransformer(a);
   if (name == "mamba") return bench_mamba(a);
+  if (name == "time_moe") return bench_time_moe(a);
   throw ConfigError(config.label() + ": bench: expected a whole model, found " + name +
                     " (blocks are measured by the programs in bench/)");
 }

@@ -5,6 +5,7 @@
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
+#include "sequin/models/time_moe_config.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -49,6 +50,23 @@ double multiply_adds(const MambaConfig& c, const InfoArguments& a) {
          (static_cast<double>(c.n_layer) * layer + d * static_cast<double>(c.vocab_size));
 }
 
+double multiply_adds(const TimeMoeConfig& c, const InfoArguments& a) {
+  const auto d = static_cast<double>(c.hidden_size);
+  const auto inputs = static_cast<double>(c.input_size);
+  const auto kv =
+      static_cast<double>(c.num_key_value_heads) * d / static_cast<double>(c.num_attention_heads);
+  const auto length = static_cast<double>(a.length);
+  const SparseMoeConfig m = c.mixture();
+  const double inner = static_cast<double>(
+      c.use_dense ? c.intermediate_size
+                  : c.intermediate_size + m.num_experts_per_tok * m.expert_width());
+  const double layer = d * (2 * d + 2 * kv) + d * (length + 1) + 3 * d * inner +
+                       (c.use_dense ? 0 : d * static_cast<double>(c.num_experts + 1));
+  return static_cast<double>(a.batch) * length *
+         (2 * d * inputs + static_cast<double>(c.num_hidden_layers) * layer +
+          d * inputs * static_cast<double>(c.total_horizon()));
+}
+
 int info(const InfoArguments& a) {
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const ModelInfo& model = model_of(config);
@@ -65,6 +83,11 @@ int info(const InfoArguments& a) {
   } else if (name == "mamba") {
     work = multiply_adds(MambaConfig::read(config), a);
     given = "[" + std::to_string(a.batch) + ", " + std::to_string(a.length) + "]";
+  } else if (name == "time_moe") {
+    const auto c = TimeMoeConfig::read(config);
+    work = multiply_adds(c, a);
+    given = "[" + std::to_string(a.batch) + ", " + std::to_string(a.length) + ", " +
+            std::to_string(c.input_size) + "]";
   }
 
   // Blocks without parameters have no weights.
@@ -104,7 +127,7 @@ void add_info(CLI::App& app, Action& chosen) {
   const auto a = std::make_shared<InfoArguments>();
   cmd->add_option("dir", a->dir, "folder with config.json and weights")->required();
   cmd->add_option("--batch", a->batch, "rows (1)")->check(CLI::Range(1, 1 << 20));
-  cmd->add_option("--length", a->length, "tokens of a language model (128)")
+  cmd->add_option("--length", a->length, "tokens or time points (128)")
       ->check(CLI::Range(1, 1 << 24));
   cmd->add_option("--variates", a->variates, "series of a forecaster (enc_in)")
       ->check(CLI::Range(1, 1 << 20));

@@ -94,6 +94,8 @@ class CausalSelfAttention {
         context.attention_maps->push_back(attention_weights(q, k, options));
       o = attention(q, k, v, options);
     } else {
+      if (recording(q, k, v) != nullptr)
+        throw ConfigError("CausalSelfAttention: a cache cannot be recorded; use it under NoGrad");
       cache->append(k, v);
       const View<const bool, 2> mask = first_keys(key_mask, *cache);
       if (context.attention_maps != nullptr)

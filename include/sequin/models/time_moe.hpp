@@ -155,6 +155,8 @@ class TimeMoe {
     State* const state = call.state;
     const Tensor<T, 3> embedded =
         mul(gate_layer_.forward(x, config_.hidden_act), emb_layer_.forward(x));
+    if (state != nullptr && recording(embedded) != nullptr)
+      throw ConfigError("TimeMoe: a state cannot be recorded; use it under NoGrad");
     const RotaryTable<T> rotary =
         rotary_table<T>(call.position_ids.defined()
                             ? call.position_ids
