@@ -10,6 +10,7 @@
 #include "sequin/io/calendar.hpp"
 #include "sequin/io/csv.hpp"
 #include "sequin/train/metrics.hpp"
+#include "sequin/train/time_marks.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -39,6 +40,12 @@ struct Scaling {
 
 /// What training left in the folder, or else what the training rows of the series give.
 Scaling scaling_of(const ForecastArguments& a, const Series& series, const WindowOptions& options) {
+  if (!options.scale) {
+    Scaling none;
+    none.columns = options.features == Features::kS ? std::vector{options.target} : series.columns;
+    none.scaler = StandardScaler::identity(static_cast<index_t>(none.columns.size()));
+    return none;
+  }
   const std::filesystem::path file = std::filesystem::path(a.dir) / "scaler.csv";
   if (!std::filesystem::exists(file)) {
     const ForecastData<float> data(series, options);
@@ -74,7 +81,8 @@ int forecast(const ForecastArguments& a) {
   const ThreadScope threads(a.session);
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const Series series = read_series(a.input);
-  const WindowOptions options = window_options(config, a.series, series);
+  const std::unique_ptr<Forecaster> forecaster = load_forecaster(a.dir);
+  const WindowOptions options = forecaster->windows(config, a.series, series);
   const index_t rows = series.values.rows();
   const index_t used = options.seq_len + (a.holdout ? options.pred_len : 0);
   if (rows < used)
@@ -83,7 +91,6 @@ int forecast(const ForecastArguments& a) {
   const Scaling scaling = scaling_of(a, series, options);
   const StandardScaler& scaler = scaling.scaler;
   const std::vector<std::string>& columns = scaling.columns;
-  const Forecaster forecaster(a.dir);
   const index_t first = rows - used;
   const auto column_index = [&](const std::string& name) {
     const auto at = std::find(series.columns.begin(), series.columns.end(), name);
@@ -92,49 +99,61 @@ int forecast(const ForecastArguments& a) {
   const auto value = [&](index_t row, std::size_t c) {
     return series.values.data()[row * series.values.cols() + column_index(columns[c])];
   };
-  WindowBatch<float> batch;
+  ForecastInput input;
   const auto variates = static_cast<index_t>(columns.size());
-  batch.x = Tensor<float, 3>({1, options.seq_len, variates});
+  input.history = Tensor<float, 3>({1, options.seq_len, variates});
   for (index_t t = 0; t < options.seq_len; ++t)
     for (std::size_t c = 0; c < columns.size(); ++c)
-      batch.x(0, t, static_cast<index_t>(c)) =
+      input.history(0, t, static_cast<index_t>(c)) =
           static_cast<float>(scaler.transform(value(first + t, c), c));
   const std::span<const std::int64_t> times(series.times.data() + first,
                                             static_cast<std::size_t>(options.seq_len));
-  const Tensor<float, 2> marks =
-      time_marks<float>(times, options.embed, options.freq, options.split == SplitRule::kEttMinute);
-  batch.x_mark = marks.reshaped<3>(Shape<3>{1, marks.extent(0), marks.extent(1)});
-  const Tensor<float, 3> scaled = forecaster(batch);
+  const std::vector<std::int64_t> future = future_times(times, options.pred_len, options.freq);
+  const auto marks_of = [&](std::span<const std::int64_t> moments) {
+    const Tensor<float, 2> marks =
+        time_marks<float>(moments, options.embed, options.freq,
+                          options.quarter_hours || options.split == SplitRule::kEttMinute);
+    return marks.reshaped<3>(Shape<3>{1, marks.extent(0), marks.extent(1)});
+  };
+  input.history_marks = marks_of(times);
+  input.future_marks = marks_of(future);
+  const Tensor<float, 3> scaled = forecaster->forecast(input);
 
-  const std::int64_t step = times.back() - times[times.size() - 2];
+  // With features MS it is the last column alone that the model was trained for.
+  const index_t skip =
+      options.features == Features::kMS ? variates - 1 : variates - scaled.extent(2);
+  const std::vector<std::string> forecast_columns(columns.begin() + skip, columns.end());
   std::vector<std::string> dates;
   std::vector<double> values;
   for (index_t t = 0; t < options.pred_len; ++t) {
-    dates.push_back(format_time(times.back() + (t + 1) * step));
-    for (std::size_t c = 0; c < columns.size(); ++c)
+    dates.push_back(format_time(future[static_cast<std::size_t>(t)]));
+    for (index_t c = skip; c < variates; ++c)
       values.push_back(
-          scaler.inverse(static_cast<double>(scaled(0, t, static_cast<index_t>(c))), c));
+          scaler.inverse(static_cast<double>(scaled(0, t, c - variates + scaled.extent(2))),
+                         static_cast<std::size_t>(c)));
   }
-  if (!a.output.empty()) write_csv(a.output, columns, dates, values);
+  if (!a.output.empty()) write_csv(a.output, forecast_columns, dates, values);
   if (a.plot.empty()) return kDone;
 
   const std::string& name = a.column.empty() ? columns.back() : a.column;
-  const auto shown = std::find(columns.begin(), columns.end(), name);
-  if (shown == columns.end())
-    throw ConfigError("forecast: --column is '" + name + "', expected a column of " + a.input);
-  const auto c = static_cast<std::size_t>(shown - columns.begin());
+  const auto shown = std::find(forecast_columns.begin(), forecast_columns.end(), name);
+  if (shown == forecast_columns.end())
+    throw ConfigError("forecast: --column is '" + detail::printable(name) +
+                      "', expected a column that is forecast from " + a.input);
+  const auto c = static_cast<std::size_t>(shown - forecast_columns.begin());
   sequin_examples::ForecastPlot plot;
   plot.title = name + ", forecast of " + std::to_string(options.pred_len) + " steps from " +
                format_time(times.back());
   plot.y_label = a.unit.empty() ? name : name + " (" + a.unit + ")";
-  plot.step = static_cast<double>(step) / 3600;
+  plot.step = static_cast<double>(future.front() - times.back()) / 3600;
   // Twice as much history as forecast is enough to see the season.
   const index_t shown_history = (std::min)(options.seq_len, 2 * options.pred_len);
   for (index_t t = options.seq_len - shown_history; t < options.seq_len; ++t)
-    plot.history.push_back(value(first + t, c));
+    plot.history.push_back(value(first + t, c + static_cast<std::size_t>(skip)));
   for (index_t t = 0; t < options.pred_len; ++t) {
-    plot.forecast.push_back(values[static_cast<std::size_t>(t) * columns.size() + c]);
-    if (a.holdout) plot.truth.push_back(value(first + options.seq_len + t, c));
+    plot.forecast.push_back(values[static_cast<std::size_t>(t) * forecast_columns.size() + c]);
+    if (a.holdout)
+      plot.truth.push_back(value(first + options.seq_len + t, c + static_cast<std::size_t>(skip)));
   }
   sequin_examples::plot_forecast(a.plot, plot);
   return kDone;

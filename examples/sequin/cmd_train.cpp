@@ -1,16 +1,17 @@
 // sequin train: a forecaster from a config and a CSV, by the official protocol.
 #include "commands.hpp"
+#include "forecaster.hpp"
 #include "series.hpp"
 #include "session_options.hpp"
 
 #include "../common/progress.hpp"
 
+#include "sequin/blocks/key_sampler.hpp"
 #include "sequin/io/atomic_file.hpp"
 #include "sequin/io/csv.hpp"
 #include "sequin/io/json_writer.hpp"
-#include "sequin/io/load_model.hpp"
-#include "sequin/models/itransformer.hpp"
 #include "sequin/ops/loss.hpp"
+#include "sequin/ops/shape.hpp"
 #include "sequin/train/evaluate.hpp"
 #include "sequin/train/trainer.hpp"
 
@@ -111,9 +112,9 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
   file.commit();
 }
 
-void print_scores(const Scores& s) {
+void print_scores(const char* model, const Scores& s) {
   std::printf("%-28s %10s %10s\n", "test error (scaled)", "MSE", "MAE");
-  std::printf("%-28s %10.4f %10.4f\n", "iTransformer", s.model.mse(), s.model.mae());
+  std::printf("%-28s %10.4f %10.4f\n", model, s.model.mse(), s.model.mae());
   std::printf("%-28s %10.4f %10.4f\n", "repeat the last value", s.repeat_last.mse(),
               s.repeat_last.mae());
   if (s.period > 0)
@@ -141,19 +142,14 @@ int train(const TrainArguments& a) {
   const ThreadScope threads(a.session);
   const Config config = Config::load(a.config);
   const Series series = read_series(a.data);
-  const WindowOptions windows = window_options(config, a.series, series);
+  const std::unique_ptr<Forecaster> forecaster = make_forecaster(config);
+  Forecaster& model = *forecaster;
+  const WindowOptions windows = model.windows(config, a.series, series);
   const ForecastData<float> data(series, windows);
-  const ITransformerConfig model_config = ITransformerConfig::read(config);
-  if (model_config.task != ITransformerConfig::Task::forecast)
-    throw ConfigError(config.label() + ": task_name: expected a forecast, found another task");
-  if (model_config.parameter_count() > 1e9)
-    throw ConfigError(config.label() + ": expected a model of at most 1e9 parameters, found " +
-                      std::to_string(model_config.parameter_count()));
   const WindowSet<float> train_set = data.part(Part::kTrain);
   const WindowSet<float> val_set = data.part(Part::kVal);
   const WindowSet<float> test_set = data.part(Part::kTest);
 
-  ITransformer<float> model(model_config);
   Generator generator(a.seed);
   model.initialize(generator);
   Generator dropout(generator.fork());
@@ -200,13 +196,15 @@ int train(const TrainArguments& a) {
   const auto loss = [&](const WindowBatch<float>& batch) {
     ForwardContext<float> context;
     context.dropout_generator = &dropout;
-    Tensor<float, 3> y = model.forward(batch.x, batch.x_mark, context);
+    KeySampler keys(&dropout);
+    context.key_sampler = &keys;
+    Tensor<float, 3> y = model.forecast(forecast_input(batch), context);
     if (batch.target.extent(2) < y.extent(2))
       y = slice(y, 2, y.extent(2) - batch.target.extent(2), y.extent(2));
     return mse_loss(y, batch.target);
   };
   const auto predict = [&](const WindowBatch<float>& batch) {
-    return model.forward(batch.x, batch.x_mark);
+    return model.forecast(forecast_input(batch));
   };
   const TrainResult result =
       train_forecaster(model, train_set, val_set, loss, predict, options, callbacks);
@@ -233,7 +231,7 @@ int train(const TrainArguments& a) {
         test_set, index_t{32},
         [&](const auto& batch) { return seasonal_naive(own(batch), p, scores.period); }, &arena);
   write_text(out / "metrics.json", metrics_json(a, result, scores, seconds, parameter_count));
-  print_scores(scores);
+  print_scores(model.name(), scores);
   std::printf("best epoch %td of %zu, %.1f s an epoch; weights in %s\n", result.best_epoch,
               result.history.size(),
               seconds / static_cast<double>((std::max)(result.history.size(), std::size_t{1})),

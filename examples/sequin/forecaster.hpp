@@ -1,27 +1,74 @@
-/// A forecaster of whatever kind a folder holds, behind one call.
+/// A forecaster of whatever kind a folder holds, behind one interface.
 #pragma once
 
-#include "sequin/io/load_model.hpp"
-#include "sequin/models/itransformer.hpp"
+#include "series.hpp"
+
+#include "sequin/blocks/forward_context.hpp"
+#include "sequin/core/parameter.hpp"
 #include "sequin/train/windows.hpp"
 
 #include <filesystem>
+#include <memory>
+#include <span>
 
 namespace sequin_cli {
 
-/// iTransformer in float, with the time marks that the official code gives it.
+/// What is known when a forecast is made; B windows of V variates, K time marks a step.
+struct ForecastInput {
+  sequin::Tensor<float, 3> history;        ///< (B, S, V), scaled
+  sequin::Tensor<float, 3> history_marks;  ///< (B, S, K)
+  sequin::Tensor<float, 3> future_marks;   ///< (B, horizon, K)
+
+  sequin::index_t horizon() const noexcept { return future_marks.extent(1); }
+};
+
+/// The inputs of a batch of windows.
+ForecastInput forecast_input(const sequin::WindowBatch<float>& batch);
+
+/// One model behind `sequin forecast` and `sequin train`. It is a block: `visit` lists its
+/// parameters, so that loading, saving and optimisers take it like any other.
 class Forecaster {
  public:
-  /// Throws ConfigError and LoadError.
-  explicit Forecaster(const std::filesystem::path& dir)
-      : model_(sequin::load_for_inference<sequin::ITransformer<float>>(dir)) {}
+  using value_type = float;
 
-  sequin::Tensor<float, 3> operator()(const sequin::WindowBatch<float>& batch) const {
-    return model_.forward(batch.x, batch.x_mark);
+  virtual ~Forecaster() = default;
+  /// As it is written in a table of scores.
+  virtual const char* name() const = 0;
+  /// How a series is cut for it: by the official keys of its config, unless overridden. A model
+  /// that scales by itself sets `scale` to false, one of any length takes its lengths from
+  /// elsewhere.
+  virtual sequin::WindowOptions windows(const sequin::Config& config, const SeriesOptions& options,
+                                        const sequin::Series& series) const {
+    return window_options(config, options, series);
   }
-
- private:
-  sequin::ITransformer<float> model_;
+  /// The next steps, (B, horizon, C): of all V variates, or of the last C of them. Throws
+  /// ShapeError, ConfigError.
+  virtual sequin::Tensor<float, 3> forecast(
+      const ForecastInput& input, const sequin::ForwardContext<float>& context = {}) const = 0;
+  /// Fresh weights.
+  virtual void initialize(sequin::Generator& generator) = 0;
+  virtual void visit(sequin::Visitor<float>& v) = 0;
 };
+
+/// How to make the forecaster of one model of `sequin list`.
+struct ForecasterKind {
+  const char* model;
+  bool trains;  ///< by `sequin train`
+  /// Number of parameters that a config asks for. Throws ConfigError.
+  double (*parameter_count)(const sequin::Config& config);
+  /// All weights zero. Throws ConfigError, also for a task that is no forecast.
+  std::unique_ptr<Forecaster> (*make)(const sequin::Config& config);
+};
+
+/// Those of one model file each; forecaster.cpp lists them.
+std::span<const ForecasterKind> itransformer_forecasters();
+std::span<const ForecasterKind> informer_forecasters();
+
+/// A forecaster to train. Throws ConfigError for a config of a model that does not train here, and
+/// for one of more than 1e9 parameters.
+std::unique_ptr<Forecaster> make_forecaster(const sequin::Config& config);
+
+/// The forecaster in `dir`, ready to run. Throws ConfigError and LoadError.
+std::unique_ptr<Forecaster> load_forecaster(const std::filesystem::path& dir);
 
 }  // namespace sequin_cli

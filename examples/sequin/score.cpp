@@ -14,11 +14,14 @@ TestScores score_forecaster(const std::filesystem::path& dir, const std::string&
                             const SeriesOptions& options) {
   const Config config = Config::load(dir / "config.json");
   const Series series = read_series(csv);
-  const ForecastData<float> data(series, window_options(config, options, series));
-  const Forecaster forecaster(dir);
+  const std::unique_ptr<Forecaster> forecaster = load_forecaster(dir);
+  const ForecastData<float> data(series, forecaster->windows(config, options, series));
   Arena arena;
   const WindowSet<float> test = data.part(Part::kTest);
-  const ForecastScore score = evaluate(test, index_t{32}, forecaster, &arena);
+  const ForecastScore score = evaluate(
+      test, index_t{32},
+      [&](const WindowBatch<float>& batch) { return forecaster->forecast(forecast_input(batch)); },
+      &arena);
   return {score.mse(), score.mae(), test.count()};
 }
 

@@ -3,6 +3,8 @@
 #include "sequin/io/calendar.hpp"
 #include "sequin/io/csv.hpp"
 
+#include <chrono>
+
 namespace sequin_cli {
 
 using namespace sequin;
@@ -49,6 +51,66 @@ WindowOptions window_options(const Config& config, const SeriesOptions& options,
     throw ConfigError("freq is '" + detail::printable(freq) + "', expected s, t, h, d, b, w or m");
   w.freq = freq[0];
   return w;
+}
+
+namespace {
+
+namespace c = std::chrono;
+
+struct Moment {
+  c::year_month_day date;
+  std::int64_t in_day;  ///< seconds since midnight
+
+  explicit Moment(std::int64_t seconds)
+      : date(c::floor<c::days>(c::sys_seconds(c::seconds(seconds)))),
+        in_day(seconds - seconds_of(c::sys_days(date))) {}
+
+  static std::int64_t seconds_of(c::sys_days days) {
+    return static_cast<std::int64_t>(days.time_since_epoch().count()) * 86400;
+  }
+  bool ends_month() const {
+    return date == c::year_month_day(date.year() / date.month() / c::last);
+  }
+};
+
+/// Months from a to b where they lie whole months apart, else 0.
+int whole_months(const Moment& a, const Moment& b) {
+  const bool aligned = a.date.day() == b.date.day() || (a.ends_month() && b.ends_month());
+  if (!aligned || a.in_day != b.in_day) return 0;
+  return static_cast<int>(b.date.year()) * 12 + static_cast<int>(unsigned(b.date.month())) -
+         static_cast<int>(a.date.year()) * 12 - static_cast<int>(unsigned(a.date.month()));
+}
+
+}  // namespace
+
+std::vector<std::int64_t> future_times(std::span<const std::int64_t> times, index_t count,
+                                       char freq) {
+  if (times.size() < 2 || times.back() <= times[times.size() - 2])
+    throw LoadError("times: expected at least two that ascend, to go on from");
+  const std::int64_t step = times.back() - times[times.size() - 2];
+  const Moment last(times.back());
+  const int months = freq == 'm' ? whole_months(Moment(times[times.size() - 2]), last) : 0;
+  const bool skips_weekends = freq == 'b' && step % 86400 == 0;
+  std::vector<std::int64_t> future;
+  std::int64_t now = times.back();
+  for (index_t i = 1; i <= count; ++i) {
+    if (months > 0) {
+      const c::year_month month =
+          last.date.year() / last.date.month() + c::months(months * static_cast<int>(i));
+      const c::year_month_day end(month / c::last);
+      const c::year_month_day same(month / last.date.day());
+      now = Moment::seconds_of(c::sys_days(last.ends_month() || !same.ok() ? end : same)) +
+            last.in_day;
+    } else if (skips_weekends) {
+      // Friday to Monday is one step, too.
+      do now += 86400;
+      while (c::weekday(c::floor<c::days>(c::sys_seconds(c::seconds(now)))).iso_encoding() > 5);
+    } else {
+      now += step;
+    }
+    future.push_back(now);
+  }
+  return future;
 }
 
 index_t rows_per_day(const Series& series, index_t seq_len) {

@@ -6,7 +6,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,13 @@ sequin::Series read_series(const std::filesystem::path& csv);
 /// The windows' options for a model's config and a series.
 sequin::WindowOptions window_options(const sequin::Config& config, const SeriesOptions& options,
                                      const sequin::Series& series);
+
+/// The `count` moments after `times` (two at least), by the calendar: on from the last one by whole
+/// months where the last two lie whole months apart on the same day (or both on a month's last day)
+/// and `freq` is m, over weekends where it is b, else in steps as long as the last. Throws
+/// LoadError.
+std::vector<std::int64_t> future_times(std::span<const std::int64_t> times, sequin::index_t count,
+                                       char freq);
 
 /// What a naive forecaster repeats: the number of rows of a day, or 0 where a day is no whole
 /// number of rows or more than the lookback.

@@ -20,7 +20,8 @@ struct Series {
 /// data), with the time marks of every row.
 ///
 /// Column order: ETT rules keep the file's; custom puts the target last. With S only the target
-/// remains. Fixed marks have a quarter-hour column with the ETTm rule only, whatever `freq` says.
+/// remains. Fixed marks have a quarter-hour column with the ETTm rule, or where `quarter_hours`
+/// asks for it, whatever `freq` says.
 template <Scalar T>
 class ForecastData {
  public:
@@ -47,7 +48,7 @@ class ForecastData {
       for (std::size_t c = 0; c < order.size(); ++c)
         *z++ = static_cast<T>(static_cast<float>(scaler_.transform(*x++, c)));
     marks_ = time_marks<T>(series.times, options.embed, options.freq,
-                           options.split == SplitRule::kEttMinute);
+                           options.quarter_hours || options.split == SplitRule::kEttMinute);
   }
 
   /// Names in the order of the last axis of x and y.

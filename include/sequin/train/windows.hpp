@@ -59,6 +59,7 @@ struct WindowOptions {
   bool scale = true;
   TimeEncoding embed = TimeEncoding::kTimeF;
   char freq = 'h';
+  bool quarter_hours = false;  ///< fixed marks count them with every split, not ETTm alone
 };
 
 /// Rows of a part with the lookback before it: [begin, end).
