@@ -7,6 +7,7 @@
 
 #include "sequin/core/arena.hpp"
 #include "sequin/io/load_model.hpp"
+#include "sequin/models/informer.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
 #include "sequin/models/time_moe.hpp"
@@ -78,8 +79,8 @@ int bench_itransformer(const BenchArguments& a) {
     }
     arena.fit();
   };
-  report(a, "forward", sequin_examples::measure(forward, a.repeat), static_cast<double>(a.batch),
-         "windows", arena.capacity());
+  const auto forward_time = sequin_examples::measure(forward, a.repeat);
+  report(a, "forward", forward_time, static_cast<double>(a.batch), "windows", arena.capacity());
   if (!a.train || classifies) return kDone;
 
   const auto target = noise<3>({a.batch, c.pred_len, variates}, generator);
@@ -97,8 +98,52 @@ int bench_itransformer(const BenchArguments& a) {
     }
     training.fit();
   };
-  report(a, "training step", sequin_examples::measure(step, a.repeat), static_cast<double>(a.batch),
-         "windows", training.capacity());
+  const auto step_time = sequin_examples::measure(step, a.repeat);
+  report(a, "training step", step_time, static_cast<double>(a.batch), "windows",
+         training.capacity());
+  return kDone;
+}
+
+int bench_informer(const BenchArguments& a) {
+  auto model = load_model<Informer<float>>(a.dir);
+  const InformerConfig& c = model.config();
+  if (!c.forecasts())
+    throw ConfigError(a.dir + ": bench: expected a model that forecasts, found another task");
+  Generator generator(1);
+  const auto x = noise<3>({a.batch, c.seq_len, c.enc_in}, generator);
+  const auto x_dec = noise<3>({a.batch, c.label_len + c.pred_len, c.dec_in}, generator);
+  Arena arena;
+  const auto forward = [&] {
+    {
+      const ArenaScope scope(&arena);
+      model.forward(x, {}, x_dec);
+    }
+    arena.fit();
+  };
+  const auto forward_time = sequin_examples::measure(forward, a.repeat);
+  report(a, "forward", forward_time, static_cast<double>(a.batch), "windows", arena.capacity());
+  if (!a.train) return kDone;
+
+  const auto target = noise<3>({a.batch, c.pred_len, c.c_out}, generator);
+  set_requires_grad(model);
+  Adam<float> adam(parameters(model), AdamOptions{});
+  Arena training;
+  const auto step = [&] {
+    {
+      const ArenaScope scope(&training);
+      Tape tape;
+      ForwardContext<float> context;
+      context.dropout_generator = &generator;
+      KeySampler keys(&generator);
+      context.key_sampler = &keys;
+      const auto loss = mse_loss(model.forward(x, {}, x_dec, {}, context), target);
+      adam.step(tape.gradients(loss));
+    }
+    training.fit();
+  };
+  const auto step_time = sequin_examples::measure(step, a.repeat);
+  report(a, "training step", step_time, static_cast<double>(a.batch), "windows",
+         training.capacity());
   return kDone;
 }
 
@@ -159,6 +204,7 @@ int bench(const BenchArguments& a) {
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const std::string name = model_of(config).name;
   if (name.starts_with("itransformer")) return bench_itransformer(a);
+  if (name.starts_with("informer")) return bench_informer(a);
   if (name == "mamba") return bench_mamba(a);
   if (name == "time_moe") return bench_time_moe(a);
   throw ConfigError(config.label() + ": bench: expected a whole model, found " + name +

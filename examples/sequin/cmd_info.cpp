@@ -3,6 +3,7 @@
 #include "models.hpp"
 
 #include "sequin/io/load_model.hpp"
+#include "sequin/models/informer_config.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
 #include "sequin/models/time_moe_config.hpp"
@@ -67,6 +68,54 @@ double multiply_adds(const TimeMoeConfig& c, const InfoArguments& a) {
           d * inputs * static_cast<double>(c.total_horizon()));
 }
 
+double multiply_adds(const InformerConfig& c, const InfoArguments& a) {
+  const auto d = static_cast<double>(c.d_model);
+  const auto inner = static_cast<double>(c.d_model / c.n_heads * c.n_heads);
+  const auto attention = [&](AttentionKind kind, index_t queries, index_t keys) {
+    const auto q = static_cast<double>(queries);
+    const auto k = static_cast<double>(keys);
+    const double pairs =
+        kind == AttentionKind::full
+            ? 2 * q * k
+            : q * static_cast<double>(prob_sparse_count(c.factor, keys)) +
+                  2 * k * static_cast<double>(prob_sparse_count(c.factor, queries));
+    return pairs * inner + 2 * (q + k) * d * inner;
+  };
+  const auto feed_forward = [&](index_t steps) {
+    return 2 * static_cast<double>(steps) * d * static_cast<double>(c.d_ff);
+  };
+  const auto embedding = [&](index_t steps, index_t channels) {
+    return static_cast<double>(steps) * d * static_cast<double>(3 * channels + 4);
+  };
+  double work = embedding(c.seq_len, c.enc_in);
+  index_t memory = 0;
+  index_t shift = 0;
+  for (const index_t layers : c.encoders()) {
+    index_t steps = (std::max)(c.seq_len >> shift++, index_t{1});
+    for (index_t l = 0; l < layers; ++l) {
+      work += attention(c.attn, steps, steps) + feed_forward(steps);
+      if (l + 1 == layers || c.distil_padding() == 0) continue;
+      work += 3 * static_cast<double>(steps) * d * d;
+      steps = (steps + 2 * (c.distil_padding() - 1) - 1) / 2 + 1;
+    }
+    memory += steps;
+  }
+  if (c.forecasts()) {
+    const index_t steps = c.label_len + c.pred_len;
+    const DecoderLayerConfig layer = c.decoder_layer();
+    work += embedding(steps, c.dec_in);
+    work += static_cast<double>(c.d_layers) *
+            (attention(c.attn, steps, steps) +
+             attention(layer.cross_attention.kind, steps, memory) + feed_forward(steps));
+    work += static_cast<double>(c.pred_len) * d * static_cast<double>(c.c_out);
+  } else if (c.task == InformerConfig::Task::classification) {
+    work += d * static_cast<double>(c.seq_len) * static_cast<double>(c.num_class);
+  } else {
+    work += d * static_cast<double>(c.seq_len) * static_cast<double>(c.c_out);
+  }
+  return static_cast<double>(a.batch) * work;
+}
+
 int info(const InfoArguments& a) {
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const ModelInfo& model = model_of(config);
@@ -80,6 +129,11 @@ int info(const InfoArguments& a) {
     work = multiply_adds(c, a);
     given = "[" + std::to_string(a.batch) + ", " + std::to_string(c.seq_len) + ", " +
             std::to_string(a.variates > 0 ? a.variates : c.enc_in) + "]";
+  } else if (name.starts_with("informer")) {
+    const auto c = InformerConfig::read(config);
+    work = multiply_adds(c, a);
+    given = "[" + std::to_string(a.batch) + ", " + std::to_string(c.seq_len) + ", " +
+            std::to_string(c.enc_in) + "]";
   } else if (name == "mamba") {
     work = multiply_adds(MambaConfig::read(config), a);
     given = "[" + std::to_string(a.batch) + ", " + std::to_string(a.length) + "]";

@@ -1,0 +1,117 @@
+// Informer's encoder over the length of its input: by which power of the length its time grows with
+// ProbSparse and with full attention, and how much memory it takes.
+#include "sequin/blocks/distil_encoder.hpp"
+#include "sequin/core/arena.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <vector>
+
+namespace {
+
+using namespace sequin;
+
+constexpr index_t kShortest = 512;
+constexpr index_t kLongest = 16384;
+
+DistilEncoder<float> encoder(AttentionKind kind) {
+  EncoderLayerConfig config;
+  config.attention.d_model = 64;
+  config.attention.n_heads = 4;
+  config.attention.kind = kind;
+  config.attention.factor = 5;
+  config.d_ff = 128;
+  DistilEncoder<float> made(config, 2, 1);
+  Generator generator(1);
+  made.initialize(generator);
+  prepare(made);
+  return made;
+}
+
+Tensor<float, 3> noise(index_t length) {
+  Generator generator(2);
+  Tensor<float, 3> x({1, length, 64});
+  for (float& v : x.span()) v = generator.normal<float>();
+  return x;
+}
+
+// Processor time, so that other programs disturb the slope less.
+double seconds_now() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+/// The encoder in an arena that has its size.
+struct Run {
+  DistilEncoder<float> model;
+  Tensor<float, 3> x;
+  Arena arena;
+
+  Run(AttentionKind kind, index_t length) : model(encoder(kind)), x(noise(length)) { (*this)(); }
+
+  void operator()() {
+    {
+      const ArenaScope scope(&arena);
+      model.forward(x);
+    }
+    arena.fit();
+  }
+};
+
+void forward(benchmark::State& state, AttentionKind kind) {
+  Run run(kind, state.range(0));
+  for (auto _ : state) run();
+  state.counters["MB"] = static_cast<double>(run.arena.capacity()) / 1e6;
+}
+
+/// The least-squares slope of log(time) over log(length), five doublings.
+void exponent(benchmark::State& state, AttentionKind kind) {
+  double slope = 0;
+  for (auto _ : state) {
+    std::vector<double> x, y;
+    for (index_t length = kShortest; length <= kLongest; length *= 2) {
+      Run run(kind, length);
+      double best = 1e9;
+      double spent = 0;
+      for (int i = 0; i < 20 && (i < 2 || spent < 0.5); ++i) {
+        const double start = seconds_now();
+        int count = 0;
+        do {
+          run();
+          ++count;
+        } while (seconds_now() - start < 0.02);
+        const double all = seconds_now() - start;
+        spent += all;
+        best = (std::min)(best, all / count);
+      }
+      x.push_back(std::log(static_cast<double>(length)));
+      y.push_back(std::log(best));
+    }
+    const auto n = static_cast<double>(x.size());
+    double sx = 0, sy = 0, sxx = 0, sxy = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      sx += x[i], sy += y[i], sxx += x[i] * x[i], sxy += x[i] * y[i];
+    }
+    slope = (n * sxy - sx * sy) / (n * sxx - sx * sx);
+  }
+  state.counters["exponent"] = slope;
+}
+
+BENCHMARK_CAPTURE(forward, prob_sparse, AttentionKind::prob_sparse)
+    ->RangeMultiplier(2)
+    ->Range(kShortest, kLongest)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(forward, full, AttentionKind::full)
+    ->RangeMultiplier(2)
+    ->Range(kShortest, kLongest)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(exponent, prob_sparse, AttentionKind::prob_sparse)
+    ->Iterations(1)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(exponent, full, AttentionKind::full)
+    ->Iterations(1)
+    ->Unit(benchmark::kMillisecond);
+
+}  // namespace
+
+BENCHMARK_MAIN();
