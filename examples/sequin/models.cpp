@@ -51,6 +51,8 @@ std::span<const ModelInfo> known_models() {
        run_moe_topk_router<float>, run_moe_topk_router<double>},
       {"blocks/load_balancing_loss", kTimeMoe, "spreads tokens over experts", false, true,
        run_load_balancing_loss<float>, run_load_balancing_loss<double>},
+      {"blocks/si_sdr", "Le Roux et al., ICASSP 2019", "permutation-invariant separation loss",
+       false, true, run_si_sdr<float>, run_si_sdr<double>},
   };
   return models;
 }

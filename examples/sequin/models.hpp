@@ -83,5 +83,7 @@ void run_rotary_hf(CaseIo<T>&, const sequin::Config&, const std::filesystem::pat
 template <class T>
 void run_rotary_interleaved(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
                             const RunOptions&);
+template <class T>
+void run_si_sdr(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&, const RunOptions&);
 
 }  // namespace sequin_cli
