@@ -35,6 +35,8 @@ std::vector<OwnedTensor> run_case(const RunArguments& a, const SafetensorsFile& 
   const ThreadScope threads(a.session);
   std::vector<OwnedTensor> outputs;
   if (a.use_double) {
+    if (model.run_double == nullptr)
+      throw ConfigError("--double: this program was built with SEQUIN_PROGRAM_DOUBLE=OFF");
     CaseIo<double> io(file, outputs);
     model.run_double(io, config, a.dir, a.run);
   } else {

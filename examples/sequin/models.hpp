@@ -34,56 +34,19 @@ std::span<const ModelInfo> known_models();
 /// official config has. Throws ConfigError.
 const ModelInfo& model_of(const sequin::Config& config);
 
-template <class T>
-void run_itransformer(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                      const RunOptions&);
-template <class T>
-void run_mamba(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&, const RunOptions&);
-template <class T>
-void run_mamba_mixer(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                     const RunOptions&);
-template <class T>
-void run_selective_scan(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                        const RunOptions&);
-template <class T>
-void run_causal_conv1d(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                       const RunOptions&);
-template <class T>
-void run_informer(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                  const RunOptions&);
-template <class T>
-void run_attention(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                   const RunOptions&);
-template <class T>
-void run_data_embedding(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                        const RunOptions&);
-template <class T>
-void run_distil_conv(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                     const RunOptions&);
-template <class T>
-void run_swiglu(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&, const RunOptions&);
-template <class T>
-void run_rms_norm(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                  const RunOptions&);
-template <class T>
-void run_moe_topk_router(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                         const RunOptions&);
-template <class T>
-void run_load_balancing_loss(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                             const RunOptions&);
-template <class T>
-void run_time_moe(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                  const RunOptions&);
-template <class T>
-void run_causal_gqa_rope_attention(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                                   const RunOptions&);
-template <class T>
-void run_rotary_hf(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                   const RunOptions&);
-template <class T>
-void run_rotary_interleaved(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&,
-                            const RunOptions&);
-template <class T>
-void run_si_sdr(CaseIo<T>&, const sequin::Config&, const std::filesystem::path&, const RunOptions&);
+/// Makes a model known to `known_models`; a global of the file that runs it. A program can so be
+/// built of the files of some models only (SEQUIN_PROGRAM_MODELS).
+class RegisterModel {
+ public:
+  RegisterModel(const char* name, const char* paper, const char* purpose, bool streams, bool trains,
+                CaseFunction<float> run_float, CaseFunction<double> run_double);
+};
+
+// The run function in float and in double, or in float alone to build in half the time.
+#if SEQUIN_CLI_DOUBLE
+#define SEQUIN_CLI_RUN(function) function<float>, function<double>
+#else
+#define SEQUIN_CLI_RUN(function) function<float>, nullptr
+#endif
 
 }  // namespace sequin_cli

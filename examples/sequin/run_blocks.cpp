@@ -180,13 +180,14 @@ void run_causal_conv1d(CaseIo<T>& io, const Config& config, const std::filesyste
   io.put_gradient("input.initial_states", g, initial);
 }
 
-#define SEQUIN_CLI_INSTANTIATE(T)                                                              \
-  template void run_selective_scan<T>(CaseIo<T>&, const Config&, const std::filesystem::path&, \
-                                      const RunOptions&);                                      \
-  template void run_causal_conv1d<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,  \
-                                     const RunOptions&);
-SEQUIN_CLI_INSTANTIATE(float)
-SEQUIN_CLI_INSTANTIATE(double)
-#undef SEQUIN_CLI_INSTANTIATE
+namespace {
+
+const RegisterModel registered[] = {
+    {"blocks/selective_scan", "arXiv 2312.00752", "the state-space recurrence of Mamba", true, true,
+     SEQUIN_CLI_RUN(run_selective_scan)},
+    {"blocks/causal_conv1d", "arXiv 2312.00752", "depthwise causal convolution", true, true,
+     SEQUIN_CLI_RUN(run_causal_conv1d)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

@@ -100,9 +100,17 @@ void run_informer(CaseIo<T>& io, const Config& config, const std::filesystem::pa
         io.template maybe<3>("target"));
 }
 
-template void run_informer<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,
-                                  const RunOptions&);
-template void run_informer<double>(CaseIo<double>&, const Config&, const std::filesystem::path&,
-                                   const RunOptions&);
+namespace {
+
+const RegisterModel registered[] = {
+    {"informer", "arXiv 2012.07436 (AAAI 2021)", "long forecasts in one pass", false, true,
+     SEQUIN_CLI_RUN(run_informer)},
+    {"informerstack", "arXiv 2012.07436 (AAAI 2021)", "the same with a stack of encoders", false,
+     true, SEQUIN_CLI_RUN(run_informer)},
+    {"informer_tslib", "arXiv 2012.07436 (AAAI 2021)",
+     "forecasting, imputation, anomalies, classification", false, true,
+     SEQUIN_CLI_RUN(run_informer)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

@@ -67,9 +67,15 @@ void run_itransformer(CaseIo<T>& io, const Config& config, const std::filesystem
   train(target, [&] { return mse_loss(model.forward(x, marks), target); });
 }
 
-template void run_itransformer<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,
-                                      const RunOptions&);
-template void run_itransformer<double>(CaseIo<double>&, const Config&, const std::filesystem::path&,
-                                       const RunOptions&);
+namespace {
+
+const RegisterModel registered[] = {
+    {"itransformer", "arXiv 2310.06625 (ICLR 2024)", "forecasting many series at once", false, true,
+     SEQUIN_CLI_RUN(run_itransformer)},
+    {"itransformer_tslib", "arXiv 2310.06625 (ICLR 2024)",
+     "forecasting, imputation, anomalies, classification", false, true,
+     SEQUIN_CLI_RUN(run_itransformer)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

@@ -138,13 +138,14 @@ void run_mamba_mixer(CaseIo<T>& io, const Config& config, const std::filesystem:
   io.put_gradient("input.hidden_states", g, x);
 }
 
-template void run_mamba<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,
-                               const RunOptions&);
-template void run_mamba<double>(CaseIo<double>&, const Config&, const std::filesystem::path&,
-                                const RunOptions&);
-template void run_mamba_mixer<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,
-                                     const RunOptions&);
-template void run_mamba_mixer<double>(CaseIo<double>&, const Config&, const std::filesystem::path&,
-                                      const RunOptions&);
+namespace {
+
+const RegisterModel registered[] = {
+    {"mamba", "arXiv 2312.00752", "language modelling and generation", true, true,
+     SEQUIN_CLI_RUN(run_mamba)},
+    {"blocks/mamba_mixer", "arXiv 2312.00752", "the mixer of Mamba", true, true,
+     SEQUIN_CLI_RUN(run_mamba_mixer)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

@@ -150,17 +150,18 @@ void run_load_balancing_loss(CaseIo<T>& io, const Config& config, const std::fil
                     logits[static_cast<std::size_t>(i)]);
 }
 
-#define SEQUIN_CLI_INSTANTIATE(T)                                                               \
-  template void run_swiglu<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,          \
-                              const RunOptions&);                                               \
-  template void run_rms_norm<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,        \
-                                const RunOptions&);                                             \
-  template void run_moe_topk_router<T>(CaseIo<T>&, const Config&, const std::filesystem::path&, \
-                                       const RunOptions&);                                      \
-  template void run_load_balancing_loss<T>(CaseIo<T>&, const Config&,                           \
-                                           const std::filesystem::path&, const RunOptions&);
-SEQUIN_CLI_INSTANTIATE(float)
-SEQUIN_CLI_INSTANTIATE(double)
-#undef SEQUIN_CLI_INSTANTIATE
+namespace {
+
+const RegisterModel registered[] = {
+    {"blocks/swiglu", "arXiv 2002.05202", "gated feed-forward block", false, true,
+     SEQUIN_CLI_RUN(run_swiglu)},
+    {"blocks/rms_norm", "arXiv 1910.07467", "normalisation by the root mean square", false, true,
+     SEQUIN_CLI_RUN(run_rms_norm)},
+    {"blocks/moe_topk_router", "arXiv 2409.16040 (ICLR 2025)", "mixture of experts", false, true,
+     SEQUIN_CLI_RUN(run_moe_topk_router)},
+    {"blocks/load_balancing_loss", "arXiv 2409.16040 (ICLR 2025)", "spreads tokens over experts",
+     false, true, SEQUIN_CLI_RUN(run_load_balancing_loss)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

@@ -152,15 +152,17 @@ void run_rotary_interleaved(CaseIo<T>& io, const Config& config, const std::file
       rotate_heads_first(heads, table, RotaryLayout::interleaved).template reshaped<5>(x.shape()));
 }
 
-#define SEQUIN_CLI_INSTANTIATE(T)                                                                  \
-  template void run_causal_gqa_rope_attention<T>(CaseIo<T>&, const Config&,                        \
-                                                 const std::filesystem::path&, const RunOptions&); \
-  template void run_rotary_hf<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,          \
-                                 const RunOptions&);                                               \
-  template void run_rotary_interleaved<T>(CaseIo<T>&, const Config&, const std::filesystem::path&, \
-                                          const RunOptions&);
-SEQUIN_CLI_INSTANTIATE(float)
-SEQUIN_CLI_INSTANTIATE(double)
-#undef SEQUIN_CLI_INSTANTIATE
+namespace {
+
+const RegisterModel registered[] = {
+    {"blocks/causal_gqa_rope_attention", "arXiv 2409.16040 (ICLR 2025)",
+     "attention with grouped heads and a cache", true, true,
+     SEQUIN_CLI_RUN(run_causal_gqa_rope_attention)},
+    {"blocks/rotary_hf", "arXiv 2104.09864", "rotary positions, halves", true, true,
+     SEQUIN_CLI_RUN(run_rotary_hf)},
+    {"blocks/rotary_interleaved", "arXiv 2104.09864", "rotary positions, neighbours", true, true,
+     SEQUIN_CLI_RUN(run_rotary_interleaved)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

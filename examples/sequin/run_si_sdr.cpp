@@ -75,9 +75,12 @@ void run_si_sdr(CaseIo<T>& io, const Config& config, const std::filesystem::path
   io.put_gradient("input.source", g, source);
 }
 
-template void run_si_sdr<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,
-                                const RunOptions&);
-template void run_si_sdr<double>(CaseIo<double>&, const Config&, const std::filesystem::path&,
-                                 const RunOptions&);
+namespace {
+
+const RegisterModel registered[] = {{"blocks/si_sdr", "ICASSP 2019 (Le Roux et al.)",
+                                     "loss and score of separation", false, true,
+                                     SEQUIN_CLI_RUN(run_si_sdr)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

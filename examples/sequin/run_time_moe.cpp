@@ -161,9 +161,12 @@ void run_time_moe(CaseIo<T>& io, const Config&, const std::filesystem::path& dir
   }
 }
 
-template void run_time_moe<float>(CaseIo<float>&, const Config&, const std::filesystem::path&,
-                                  const RunOptions&);
-template void run_time_moe<double>(CaseIo<double>&, const Config&, const std::filesystem::path&,
-                                   const RunOptions&);
+namespace {
+
+const RegisterModel registered[] = {{"time_moe", "arXiv 2409.16040 (ICLR 2025)",
+                                     "forecasting any series to any horizon", true, true,
+                                     SEQUIN_CLI_RUN(run_time_moe)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

@@ -171,15 +171,19 @@ void run_distil_conv(CaseIo<T>& io, const Config& config, const std::filesystem:
   io.put_gradient("input.x", g, x);
 }
 
-#define SEQUIN_CLI_INSTANTIATE(T)                                                              \
-  template void run_attention<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,      \
-                                 const RunOptions&);                                           \
-  template void run_data_embedding<T>(CaseIo<T>&, const Config&, const std::filesystem::path&, \
-                                      const RunOptions&);                                      \
-  template void run_distil_conv<T>(CaseIo<T>&, const Config&, const std::filesystem::path&,    \
-                                   const RunOptions&);
-SEQUIN_CLI_INSTANTIATE(float)
-SEQUIN_CLI_INSTANTIATE(double)
-#undef SEQUIN_CLI_INSTANTIATE
+namespace {
+
+const RegisterModel registered[] = {
+    {"blocks/attention/full", "arXiv 1706.03762", "multi-head attention with projections", false,
+     true, SEQUIN_CLI_RUN(run_attention)},
+    {"blocks/attention/prob_sparse", "arXiv 2012.07436 (AAAI 2021)",
+     "attention of few queries, with projections", false, true, SEQUIN_CLI_RUN(run_attention)},
+    {"blocks/distil_conv", "arXiv 2012.07436 (AAAI 2021)", "Informer's halving of the time axis",
+     false, true, SEQUIN_CLI_RUN(run_distil_conv)},
+    {"blocks/data_embedding", "arXiv 2012.07436 (AAAI 2021)",
+     "tokens from values, positions and the calendar", false, true,
+     SEQUIN_CLI_RUN(run_data_embedding)}};
+
+}  // namespace
 
 }  // namespace sequin_cli

@@ -46,6 +46,36 @@ RotaryTable<T> rotary_table(const Tensor<std::int64_t, 2>& positions, index_t wi
   return table;
 }
 
+/// The table (1, T, F) of positions (T) and given frequencies (F): angle position * frequency,
+/// rounded to T before its sine is taken, as the official float codes do. Real-time safe under an
+/// arena.
+template <Scalar T>
+RotaryTable<T> rotary_table_of(const Tensor<T, 1>& frequencies, const Tensor<T, 1>& positions) {
+  const index_t pairs = frequencies.extent(0);
+  const index_t steps = positions.extent(0);
+  RotaryTable<T> table{Tensor<T, 3>::empty({1, steps, pairs}),
+                       Tensor<T, 3>::empty({1, steps, pairs})};
+  T* const cos = table.cos.data();
+  T* const sin = table.sin.data();
+  parallel_for(steps, 256 / (pairs + 1) + 1, [&](index_t begin, index_t end) {
+    for (index_t t = begin; t < end; ++t)
+      for (index_t i = 0; i < pairs; ++i) {
+        const T angle = positions.data()[t] * frequencies.data()[i];
+        cos[t * pairs + i] = static_cast<T>(std::cos(static_cast<double>(angle)));
+        sin[t * pairs + i] = static_cast<T>(std::sin(static_cast<double>(angle)));
+      }
+  });
+  return table;
+}
+
+/// The same for positions 0 to steps - 1.
+template <Scalar T>
+RotaryTable<T> rotary_table_of(const Tensor<T, 1>& frequencies, index_t steps) {
+  auto positions = Tensor<T, 1>::empty({steps});
+  for (index_t t = 0; t < steps; ++t) positions(t) = static_cast<T>(t);
+  return rotary_table_of(frequencies, positions);
+}
+
 namespace detail {
 
 template <Scalar T>

@@ -201,4 +201,92 @@ Tensor<T, 3> instance_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight,
   return detail::time_norm(x, weight, bias, eps, false, "instance_norm");
 }
 
+/// The mean and variance of all channels of all steps so far, this one included: causal. The
+/// variance is E[x^2] - mean^2, as in the official code. x (B, T, C), weight and bias (C) or
+/// undefined. The running sums are kept in double. Luo and Mesgarani, arXiv 1809.07454, equation
+/// 10; `CumLN` of asteroid. Throws ShapeError.
+template <Scalar T>
+Tensor<T, 3> cumulative_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight,
+                             const Tensor<T, 1>& bias, double eps = 1e-8) {
+  using V = simd::Vec<T>;
+  detail::check_time_norm(x, weight, bias, "cumulative_norm");
+  const index_t batch = x.extent(0);
+  const index_t steps = x.extent(1);
+  const index_t c = x.extent(2);
+  const Tensor<T, 1> w = weight.defined() ? weight.detach() : Tensor<T, 1>({c}, T{1});
+  const Tensor<T, 1> shift = bias.defined() ? bias.detach() : Tensor<T, 1>(Shape<1>{c});
+  Tensor<T, 2> means({batch, steps}), rstds({batch, steps});
+  for (index_t b = 0; b < batch; ++b) {
+    double sum = 0, squares = 0;
+    for (index_t t = 0; t < steps; ++t) {
+      const T* const row = x.data() + (b * steps + t) * c;
+      for (index_t j = 0; j < c; ++j) {
+        sum += static_cast<double>(row[j]);
+        squares += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+      }
+      const double n = static_cast<double>((t + 1) * c);
+      means(b, t) = static_cast<T>(sum / n);
+      rstds(b, t) = static_cast<T>(1 / std::sqrt(squares / n - sum / n * (sum / n) + eps));
+    }
+  }
+  auto y = Tensor<T, 3>::empty(x.shape());
+  T* const to = y.data();
+  const T* const mean = std::as_const(means).data();
+  const T* const rstd = std::as_const(rstds).data();
+  parallel_for(x.rows(), 16384 / (c + 1) + 1, [&](index_t begin, index_t end) {
+    for (index_t r = begin; r < end; ++r) {
+      const V m(mean[r]), s(rstd[r]);
+      simd::transform<T>(
+          c, to + r * c,
+          [&](const V& v, const V& a, const V& d) { return simd::fma<T>((v - m) * s, a, d); },
+          x.data() + r * c, w.data(), shift.data());
+    }
+  });
+  Tape* const tape = recording(x, weight, bias);
+  if (tape == nullptr) return y;
+  tape->push([x, w, means, rstds, batch, steps, c, xv = x.var(), wv = weight.var(), bv = bias.var(),
+              yv = tape->track(y)](Gradients& g) {
+    const auto dy = g.take(yv);
+    if (!dy.defined()) return;
+    std::vector<double> dw(static_cast<std::size_t>(c)), db(static_cast<std::size_t>(c));
+    auto dx = Tensor<T, 3>::empty(x.shape());
+    for (index_t b = 0; b < batch; ++b) {
+      // What later steps owe to the sums of x and of x^2 of this one and those before.
+      double owed_sum = 0, owed_squares = 0;
+      for (index_t t = steps - 1; t >= 0; --t) {
+        const index_t at = (b * steps + t) * c;
+        const double m = static_cast<double>(means(b, t));
+        const double s = static_cast<double>(rstds(b, t));
+        double by_mean = 0, by_rstd = 0;
+        for (index_t j = 0; j < c; ++j) {
+          const double d = static_cast<double>(dy.data()[at + j]);
+          const double centred = static_cast<double>(x.data()[at + j]) - m;
+          const double e = d * static_cast<double>(w.data()[j]);
+          dw[static_cast<std::size_t>(j)] += d * centred * s;
+          db[static_cast<std::size_t>(j)] += d;
+          by_mean -= e * s;
+          by_rstd += e * centred;
+        }
+        const double n = static_cast<double>((t + 1) * c);
+        const double by_variance = by_rstd * -0.5 * s * s * s;
+        owed_sum += (by_mean - 2 * m * by_variance) / n;
+        owed_squares += by_variance / n;
+        for (index_t j = 0; j < c; ++j)
+          dx.data()[at + j] = static_cast<T>(
+              static_cast<double>(dy.data()[at + j]) * static_cast<double>(w.data()[j]) * s +
+              owed_sum + 2 * static_cast<double>(x.data()[at + j]) * owed_squares);
+      }
+    }
+    g.add(xv, dx);
+    const auto put = [&](const auto& var, const std::vector<double>& d) {
+      Tensor<T, 1> out(Shape<1>{c});
+      for (index_t j = 0; j < c; ++j) out(j) = static_cast<T>(d[static_cast<std::size_t>(j)]);
+      g.add(var, out);
+    };
+    if (g.wants(wv)) put(wv, dw);
+    if (g.wants(bv)) put(bv, db);
+  });
+  return y;
+}
+
 }  // namespace sequin::inline SEQUIN_ABI
