@@ -5,6 +5,7 @@
 #include "sequin/ops/frames.hpp"
 #include "sequin/ops/prelu.hpp"
 #include "sequin/ops/scale_norm.hpp"
+#include "sequin/ops/shape.hpp"
 #include "sequin/ops/time_norm.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
@@ -169,6 +170,23 @@ TEST_CASE("global_norm and instance_norm: gradients equal finite differences", "
     REQUIRE(r.ok());
   }
   REQUIRE_THROWS_AS(global_norm(x, Tensor<double, 1>(Shape<1>{4}), b), ShapeError);
+}
+
+TEST_CASE("cumulative_norm: equals the norm of all that came before, gradients equal differences",
+          "[time_norm]") {
+  const auto x = wavy<double, 3>({2, 7, 3}, 0.3, 2, 1.5);
+  const auto w = wavy<double, 1>({3}, 0.5);
+  const auto b = wavy<double, 1>({3}, 0.9);
+  const auto y = cumulative_norm(x, w, b);
+  for (index_t t = 1; t <= 7; ++t) {
+    const auto prefix = global_norm(slice(x, 1, 0, t), w, b);
+    REQUIRE(largest_difference(slice(prefix, 1, t - 1, t), slice(y, 1, t - 1, t)) < 1e-12);
+  }
+  const auto r = grad_check(
+      [](const auto& p, const auto& q, const auto& s) { return cumulative_norm(p, q, s); }, x, w,
+      b);
+  INFO(r.where);
+  REQUIRE(r.ok());
 }
 
 TEST_CASE("scale_norm: divides by the clamped length, gradients equal finite differences",
