@@ -22,3 +22,29 @@ else()
 endif()
 target_include_directories(sequin_common ${common_scope} ${PROJECT_SOURCE_DIR}/examples)
 target_link_libraries(sequin_common ${common_scope} sequin::sequin sequin_options ${CMAKE_DL_LIBS})
+
+# Audio files, for the programs that read them: libsndfile and libsamplerate, which do not come with
+# CMake packages everywhere. Without them the same functions say what is missing.
+find_path(SEQUIN_SNDFILE_INCLUDE sndfile.h)
+find_library(SEQUIN_SNDFILE_LIBRARY sndfile)
+find_path(SEQUIN_SAMPLERATE_INCLUDE samplerate.h)
+find_library(SEQUIN_SAMPLERATE_LIBRARY samplerate)
+mark_as_advanced(SEQUIN_SNDFILE_INCLUDE SEQUIN_SNDFILE_LIBRARY
+                 SEQUIN_SAMPLERATE_INCLUDE SEQUIN_SAMPLERATE_LIBRARY)
+set(SEQUIN_HAS_AUDIO FALSE)
+if(SEQUIN_SNDFILE_INCLUDE AND SEQUIN_SNDFILE_LIBRARY
+   AND SEQUIN_SAMPLERATE_INCLUDE AND SEQUIN_SAMPLERATE_LIBRARY)
+  set(SEQUIN_HAS_AUDIO TRUE)
+endif()
+set(audio_folder ${PROJECT_SOURCE_DIR}/examples/audio)
+if(SEQUIN_HAS_AUDIO)
+  add_library(sequin_audio OBJECT EXCLUDE_FROM_ALL ${audio_folder}/audio_file.cpp
+              ${audio_folder}/resample.cpp)
+  target_include_directories(sequin_audio SYSTEM PRIVATE
+                             ${SEQUIN_SNDFILE_INCLUDE} ${SEQUIN_SAMPLERATE_INCLUDE})
+  target_link_libraries(sequin_audio PUBLIC ${SEQUIN_SNDFILE_LIBRARY} ${SEQUIN_SAMPLERATE_LIBRARY})
+else()
+  add_library(sequin_audio OBJECT EXCLUDE_FROM_ALL ${audio_folder}/without_audio.cpp)
+endif()
+target_include_directories(sequin_audio PUBLIC ${PROJECT_SOURCE_DIR}/examples)
+target_link_libraries(sequin_audio PUBLIC sequin::sequin sequin_options)

@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 . cmake/packages.sh
-install_packages g++ cmake make libeigen3-dev libxsimd-dev nlohmann-json3-dev libcli11-dev gnuplot-nox
+install_packages g++ cmake make libeigen3-dev libxsimd-dev nlohmann-json3-dev libcli11-dev \
+  libsndfile1-dev libsamplerate0-dev gnuplot-nox
 
 cmake --preset release -DSEQUIN_BUILD_TESTS=OFF -DSEQUIN_BUILD_BENCH=OFF >/dev/null
 cmake --build --preset release --parallel "$(nproc)" --target sequin stream_mamba

@@ -69,3 +69,19 @@ file(WRITE ${WORK}/comma.csv "date,a\n2020-01-01 00:00:00,\"1,5\"\n")
 refuses("expected a number, found '1,5'" forecast ${forecaster} --input comma.csv -o out)
 file(WRITE ${WORK}/short.csv "date,a\n2020-01-01 00:00:00,1\n2020-01-01 01:00:00,2")
 refuses("expected at least 24 rows, found 2" forecast ${forecaster} --input short.csv -o out)
+
+# Audio: AUDIO is tests/data/audio, or empty in a program built without libsndfile.
+if(AUDIO)
+  set(pair --source ${AUDIO}/tone.wav ${AUDIO}/other.wav)
+  foreach(broken IN ITEMS "empty.wav|found an empty one" "no_samples.wav|expected samples, found none"
+                          "cut.wav|expected 800 bytes of samples" "rate_0.wav|sample rate above 0"
+                          "channels_65535.wav|expected an audio file" "nan.wav|found NaN"
+                          "make.py|expected an audio file" "none.wav|found none"
+                          "one_sample.wav|expected 400 samples as the first source"
+                          "mixture_stereo_16k.wav|expected 8000 Hz as the first source")
+    string(REGEX REPLACE "\\|.*" "" file "${broken}")
+    string(REGEX REPLACE ".*\\|" "" text "${broken}")
+    refuses("${text}" sisdr --quiet --estimate ${AUDIO}/tone.wav ${AUDIO}/${file} ${pair})
+  endforeach()
+  refuses("expected 2 files as --source, found 1" sisdr --estimate ${AUDIO}/tone.wav ${pair})
+endif()

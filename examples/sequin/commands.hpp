@@ -19,6 +19,7 @@ void add_check(CLI::App& app, Action& chosen);
 void add_forecast(CLI::App& app, Action& chosen);
 void add_train(CLI::App& app, Action& chosen);
 void add_generate(CLI::App& app, Action& chosen);
+void add_sisdr(CLI::App& app, Action& chosen);
 void add_bench(CLI::App& app, Action& chosen);
 
 /// Exit codes of every subcommand.

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   add_forecast(app, chosen);
   add_train(app, chosen);
   add_generate(app, chosen);
+  add_sisdr(app, chosen);
   add_bench(app, chosen);
   try {
     app.parse(argc, argv);
