@@ -7,9 +7,10 @@ cd "$(dirname "$0")/.."
 install_packages g++ cmake make libeigen3-dev libxsimd-dev nlohmann-json3-dev libcli11-dev \
   libsndfile1-dev libsamplerate0-dev gnuplot-nox
 
-cmake --preset release -DSEQUIN_BUILD_TESTS=OFF -DSEQUIN_BUILD_BENCH=OFF >/dev/null
-cmake --build --preset release --parallel "$(nproc)" --target sequin stream_mamba
-bin=build/release/bin
+cmake --preset release -B build/demo-build -DSEQUIN_BUILD_TESTS=OFF -DSEQUIN_BUILD_BENCH=OFF \
+  -DSEQUIN_PROGRAM_MODELS=itransformer -DSEQUIN_PROGRAM_DOUBLE=OFF >/dev/null
+cmake --build build/demo-build --parallel "$(nproc)" --target sequin stream_mamba
+bin=build/demo-build/bin
 out=build/demo
 data=examples/data/us_departures.csv
 

@@ -213,7 +213,7 @@ int bench(const BenchArguments& a) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, Action& chosen) {
+static void add_bench(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("bench", "Latency, throughput and allocations");
   cmd->footer("Example: sequin bench DIR --batch 32 --train --threads 2");
   const auto a = std::make_shared<BenchArguments>();
@@ -227,5 +227,7 @@ void add_bench(CLI::App& app, Action& chosen) {
   a->session.add_to(cmd);
   cmd->callback([&chosen, a] { chosen = [a] { return bench(*a); }; });
 }
+
+static const RegisterCommand bench_command(9, add_bench);
 
 }  // namespace sequin_cli

@@ -161,7 +161,7 @@ int forecast(const ForecastArguments& a) {
 
 }  // namespace
 
-void add_forecast(CLI::App& app, Action& chosen) {
+static void add_forecast(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("forecast", "Forecast a CSV, or score a model on it");
   cmd->footer(
       "Examples: sequin forecast DIR --input data.csv --output next.csv --plot next.svg\n"
@@ -179,5 +179,7 @@ void add_forecast(CLI::App& app, Action& chosen) {
   a->session.add_to(cmd);
   cmd->callback([&chosen, a] { chosen = [a] { return forecast(*a); }; });
 }
+
+static const RegisterCommand forecast_command(4, add_forecast);
 
 }  // namespace sequin_cli

@@ -53,7 +53,7 @@ int run_generate(const GenerateArguments& a) {
 
 }  // namespace
 
-void add_generate(CLI::App& app, Action& chosen) {
+static void add_generate(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("generate", "Continue a sequence of token ids");
   cmd->footer(
       "Example: sequin generate DIR --prompt 12,7,99 --new-tokens 20 --top-k 40 --seed 1\n"
@@ -76,5 +76,7 @@ void add_generate(CLI::App& app, Action& chosen) {
   a->session.add_to(cmd);
   cmd->callback([&chosen, a] { chosen = [a] { return run_generate(*a); }; });
 }
+
+static const RegisterCommand generate_command(6, add_generate);
 
 }  // namespace sequin_cli

@@ -175,7 +175,7 @@ int info(const InfoArguments& a) {
 
 }  // namespace
 
-void add_info(CLI::App& app, Action& chosen) {
+static void add_info(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("info", "Config, parameters and cost of a model");
   cmd->footer("Example: sequin info DIR --batch 32 --variates 7");
   const auto a = std::make_shared<InfoArguments>();
@@ -187,5 +187,7 @@ void add_info(CLI::App& app, Action& chosen) {
       ->check(CLI::Range(1, 1 << 20));
   cmd->callback([&chosen, a] { chosen = [a] { return info(*a); }; });
 }
+
+static const RegisterCommand info_command(1, add_info);
 
 }  // namespace sequin_cli

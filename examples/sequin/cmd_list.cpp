@@ -9,7 +9,7 @@
 
 namespace sequin_cli {
 
-void add_list(CLI::App& app, Action& chosen) {
+static void add_list(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("list", "Every model: paper, purpose, abilities");
   cmd->footer("Example: sequin list --json");
   const auto json = std::make_shared<bool>(false);
@@ -38,5 +38,7 @@ void add_list(CLI::App& app, Action& chosen) {
     };
   });
 }
+
+static const RegisterCommand list_command(0, add_list);
 
 }  // namespace sequin_cli

@@ -187,7 +187,7 @@ std::shared_ptr<RunArguments> common(CLI::App* cmd) {
 
 }  // namespace
 
-void add_run(CLI::App& app, Action& chosen) {
+static void add_run(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("run", "Feed a file's inputs, write the outputs");
   cmd->footer(
       "Example: sequin run DIR --input io.safetensors --output out.safetensors --grad\n"
@@ -198,7 +198,7 @@ void add_run(CLI::App& app, Action& chosen) {
   cmd->callback([&chosen, a] { chosen = [a] { return run(*a); }; });
 }
 
-void add_check(CLI::App& app, Action& chosen) {
+static void add_check(CLI::App& app, Action& chosen) {
   CLI::App* const cmd =
       app.add_subcommand("check", "Compare with the recorded outputs in DIR/io.safetensors");
   cmd->footer(
@@ -210,5 +210,8 @@ void add_check(CLI::App& app, Action& chosen) {
   cmd->add_option("--data", a->data, "the series' CSV, for cases that record test scores");
   cmd->callback([&chosen, a] { chosen = [a] { return check(*a); }; });
 }
+
+static const RegisterCommand run_command(2, add_run);
+static const RegisterCommand check_command(3, add_check);
 
 }  // namespace sequin_cli

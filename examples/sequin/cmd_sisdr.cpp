@@ -119,7 +119,7 @@ int run_sisdr(const SisdrArguments& a) {
 
 }  // namespace
 
-void add_sisdr(CLI::App& app, Action& chosen) {
+static void add_sisdr(CLI::App& app, Action& chosen) {
   CLI::App* const cmd =
       app.add_subcommand("sisdr", "Score separated audio against the true sources");
   cmd->footer(
@@ -134,5 +134,7 @@ void add_sisdr(CLI::App& app, Action& chosen) {
   cmd->add_flag("--json", a->json, "print JSON");
   cmd->callback([&chosen, a] { chosen = [a] { return run_sisdr(*a); }; });
 }
+
+static const RegisterCommand sisdr_command(8, add_sisdr);
 
 }  // namespace sequin_cli

@@ -241,7 +241,7 @@ int train(const TrainArguments& a) {
 
 }  // namespace
 
-void add_train(CLI::App& app, Action& chosen) {
+static void add_train(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("train", "Train a forecaster on a CSV");
   cmd->footer(
       "Example: sequin train config.json --data ETTh1.csv --split ETTh1 -o run --threads 2\n"
@@ -267,5 +267,7 @@ void add_train(CLI::App& app, Action& chosen) {
   a->session.add_to(cmd);
   cmd->callback([&chosen, a] { chosen = [a] { return train(*a); }; });
 }
+
+static const RegisterCommand train_command(5, add_train);
 
 }  // namespace sequin_cli

@@ -12,15 +12,14 @@ namespace sequin_cli {
 /// What a subcommand does when it was chosen; returns the exit code.
 using Action = std::function<int()>;
 
-void add_list(CLI::App& app, Action& chosen);
-void add_info(CLI::App& app, Action& chosen);
-void add_run(CLI::App& app, Action& chosen);
-void add_check(CLI::App& app, Action& chosen);
-void add_forecast(CLI::App& app, Action& chosen);
-void add_train(CLI::App& app, Action& chosen);
-void add_generate(CLI::App& app, Action& chosen);
-void add_sisdr(CLI::App& app, Action& chosen);
-void add_bench(CLI::App& app, Action& chosen);
+/// Adds a subcommand to the command line; a global of the file that does its work. A program can so
+/// be built without some (SEQUIN_PROGRAM_MODELS).
+class RegisterCommand {
+ public:
+  using Add = void (*)(CLI::App& app, Action& chosen);
+  /// `place` orders the subcommands in --help.
+  RegisterCommand(int place, Add add);
+};
 
 /// Exit codes of every subcommand.
 inline constexpr int kDone = 0;

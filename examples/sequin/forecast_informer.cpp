@@ -59,11 +59,9 @@ double parameter_count(const Config& config) {
 
 }  // namespace
 
-std::span<const ForecasterKind> informer_forecasters() {
-  static constexpr ForecasterKind kinds[] = {{"informer", true, parameter_count, make},
-                                             {"informerstack", true, parameter_count, make},
-                                             {"informer_tslib", true, parameter_count, make}};
-  return kinds;
-}
+static const RegisterForecaster registered[] = {
+    RegisterForecaster({"informer", true, parameter_count, make}),
+    RegisterForecaster({"informerstack", true, parameter_count, make}),
+    RegisterForecaster({"informer_tslib", true, parameter_count, make})};
 
 }  // namespace sequin_cli

@@ -43,10 +43,8 @@ double parameter_count(const Config& config) {
 
 }  // namespace
 
-std::span<const ForecasterKind> itransformer_forecasters() {
-  static constexpr ForecasterKind kinds[] = {{"itransformer", true, parameter_count, make},
-                                             {"itransformer_tslib", true, parameter_count, make}};
-  return kinds;
-}
+static const RegisterForecaster registered[] = {
+    RegisterForecaster({"itransformer", true, parameter_count, make}),
+    RegisterForecaster({"itransformer_tslib", true, parameter_count, make})};
 
 }  // namespace sequin_cli

@@ -5,7 +5,7 @@
 #include "sequin/io/load_model.hpp"
 #include "sequin/ops/shape.hpp"
 
-#include <array>
+#include <vector>
 
 namespace sequin_cli {
 
@@ -13,12 +13,8 @@ using namespace sequin;
 
 namespace {
 
-std::vector<ForecasterKind> forecaster_kinds() {
-  std::vector<ForecasterKind> kinds;
-  for (const auto of_model : {itransformer_forecasters, informer_forecasters}) {
-    const auto some = of_model();
-    kinds.insert(kinds.end(), some.begin(), some.end());
-  }
+std::vector<ForecasterKind>& forecaster_kinds() {
+  static std::vector<ForecasterKind> kinds;
   return kinds;
 }
 
@@ -36,6 +32,10 @@ ForecasterKind kind_of(const Config& config, bool training) {
 }
 
 }  // namespace
+
+RegisterForecaster::RegisterForecaster(const ForecasterKind& kind) {
+  forecaster_kinds().push_back(kind);
+}
 
 ForecastInput forecast_input(const WindowBatch<float>& batch) {
   const index_t rows = batch.y_mark.extent(1);

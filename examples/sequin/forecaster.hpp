@@ -60,9 +60,11 @@ struct ForecasterKind {
   std::unique_ptr<Forecaster> (*make)(const sequin::Config& config);
 };
 
-/// Those of one model file each; forecaster.cpp lists them.
-std::span<const ForecasterKind> itransformer_forecasters();
-std::span<const ForecasterKind> informer_forecasters();
+/// Makes a forecaster known to the two functions below; a global of the file that defines it.
+class RegisterForecaster {
+ public:
+  explicit RegisterForecaster(const ForecasterKind& kind);
+};
 
 /// A forecaster to train. Throws ConfigError for a config of a model that does not train here, and
 /// for one of more than 1e9 parameters.

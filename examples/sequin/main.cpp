@@ -7,7 +7,19 @@
 
 #include <exception>
 #include <iostream>
+#include <map>
 #include <new>
+
+namespace sequin_cli {
+
+static std::map<int, RegisterCommand::Add>& commands() {
+  static std::map<int, RegisterCommand::Add> all;
+  return all;
+}
+
+RegisterCommand::RegisterCommand(int place, Add add) { commands().emplace(place, add); }
+
+}  // namespace sequin_cli
 
 int main(int argc, char** argv) {
   using namespace sequin_cli;
@@ -18,15 +30,7 @@ int main(int argc, char** argv) {
       "Exit codes: 0 done, 1 the answer is no, 2 the request or a file is wrong.\n"
       "`sequin SUBCOMMAND --help` shows the options and an example.");
   Action chosen;
-  add_list(app, chosen);
-  add_info(app, chosen);
-  add_run(app, chosen);
-  add_check(app, chosen);
-  add_forecast(app, chosen);
-  add_train(app, chosen);
-  add_generate(app, chosen);
-  add_sisdr(app, chosen);
-  add_bench(app, chosen);
+  for (const auto& [place, add] : sequin_cli::commands()) add(app, chosen);
   try {
     app.parse(argc, argv);
     return chosen ? chosen() : kBadRequest;
