@@ -90,6 +90,18 @@ TEST_CASE("load_weights: parameters and buffers are filled by name") {
   CHECK(block.mean(0) == 1);
 }
 
+TEST_CASE("load_weights: the prefix of a parallel wrapper is taken off when all names have it") {
+  Entries e;
+  e.floats("module.tied", {2, 3}).floats("module.bias", {2}, 11).floats("module.mean", {1});
+  e.floats("module.position_ids", {4});
+  Block<float> block;
+  load_weights(block, e.source());
+  REQUIRE(block.weight(1, 2) == 6);
+  REQUIRE(block.bias(1) == 12);
+  e.floats("mean", {1});  // no longer all
+  REQUIRE_THROWS_AS(load_weights(block, e.source()), LoadError);
+}
+
 TEST_CASE("load_weights: all that is wrong is in one message and nothing changes") {
   const std::string what = refusal(Entries()
                                        .floats("weight", {3, 2})

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
@@ -61,6 +62,15 @@ template <class Block>
 void load_weights(Block& block, const WeightsSource& source) {
   using T = typename Block::value_type;
   auto list = parameters(block);
+  // Checkpoints saved from PyTorch's parallel wrappers carry their name before each.
+  constexpr std::string_view kWrapper = "module.";
+  const auto& all = source.tensors();
+  const bool wrapped = !all.empty() && std::ranges::all_of(all, [&](const TensorEntry& e) {
+    return e.name.starts_with(kWrapper);
+  });
+  const auto find = [&](const std::string& name) {
+    return source.find(wrapped ? std::string(kWrapper) + name : name);
+  };
   std::vector<std::string> missing, surplus, misfit;
   std::map<std::string, bool, std::less<>> known;
   for (const auto& name : list.unused) known.emplace(name, true);
@@ -69,11 +79,11 @@ void load_weights(Block& block, const WeightsSource& source) {
   std::vector<const TensorEntry*> found;
   for (const auto& p : list.items) {
     known.emplace(p.name, true);
-    const TensorEntry* entry = source.find(p.name);
+    const TensorEntry* entry = find(p.name);
     std::string called = p.name;
     for (const auto& [alias, parameter] : list.aliases) {
       if (parameter != p.name) continue;
-      const TensorEntry* const other = source.find(alias);
+      const TensorEntry* const other = find(alias);
       if (other == nullptr) continue;
       if (entry == nullptr) {
         entry = other;
@@ -100,7 +110,8 @@ void load_weights(Block& block, const WeightsSource& source) {
     }
   }
   for (const TensorEntry& entry : source.tensors())
-    if (!known.contains(entry.name)) surplus.push_back("'" + detail::printable(entry.name) + "'");
+    if (!known.contains(wrapped ? entry.name.substr(kWrapper.size()) : entry.name))
+      surplus.push_back("'" + detail::printable(entry.name) + "'");
   if (!missing.empty() || !surplus.empty() || !misfit.empty()) {
     std::string what;
     detail::append_names(what, "missing", missing);
