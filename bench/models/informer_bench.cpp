@@ -2,17 +2,17 @@
 // ProbSparse and with full attention, and how much memory it takes.
 #include "sequin/blocks/distil_encoder.hpp"
 #include "sequin/core/arena.hpp"
+#include "support/exponent.hpp"
 
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <cmath>
-#include <ctime>
-#include <vector>
 
 namespace {
 
 using namespace sequin;
+using sequin_bench::Exponent;
+using sequin_bench::processor_seconds;
 
 constexpr index_t kShortest = 512;
 constexpr index_t kLongest = 16384;
@@ -38,9 +38,6 @@ Tensor<float, 3> noise(index_t length) {
   return x;
 }
 
-// Processor time, so that other programs disturb the slope less.
-double seconds_now() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
-
 /// The encoder in an arena that has its size.
 struct Run {
   DistilEncoder<float> model;
@@ -64,35 +61,29 @@ void forward(benchmark::State& state, AttentionKind kind) {
   state.counters["MB"] = static_cast<double>(run.arena.capacity()) / 1e6;
 }
 
-/// The least-squares slope of log(time) over log(length), five doublings.
+/// Five doublings.
 void exponent(benchmark::State& state, AttentionKind kind) {
   double slope = 0;
   for (auto _ : state) {
-    std::vector<double> x, y;
+    Exponent lengths;
     for (index_t length = kShortest; length <= kLongest; length *= 2) {
       Run run(kind, length);
       double best = 1e9;
       double spent = 0;
       for (int i = 0; i < 20 && (i < 2 || spent < 0.5); ++i) {
-        const double start = seconds_now();
+        const double start = processor_seconds();
         int count = 0;
         do {
           run();
           ++count;
-        } while (seconds_now() - start < 0.02);
-        const double all = seconds_now() - start;
+        } while (processor_seconds() - start < 0.02);
+        const double all = processor_seconds() - start;
         spent += all;
         best = (std::min)(best, all / count);
       }
-      x.push_back(std::log(static_cast<double>(length)));
-      y.push_back(std::log(best));
+      lengths.add(static_cast<double>(length), best);
     }
-    const auto n = static_cast<double>(x.size());
-    double sx = 0, sy = 0, sxx = 0, sxy = 0;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      sx += x[i], sy += y[i], sxx += x[i] * x[i], sxy += x[i] * y[i];
-    }
-    slope = (n * sxy - sx * sy) / (n * sxx - sx * sx);
+    slope = lengths.value();
   }
   state.counters["exponent"] = slope;
 }
