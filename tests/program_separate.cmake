@@ -1,0 +1,57 @@
+# Audio through the program: one file a speaker, the same bytes each time, and what it refuses. ctest
+# calls it with -DPROGRAM=..., -DGOLDEN=..., -DAUDIO=... and -DWORK=...
+cmake_minimum_required(VERSION 3.21)
+file(REMOVE_RECURSE ${WORK})
+file(MAKE_DIRECTORY ${WORK})
+set(model ${GOLDEN}/mossformer2/ss_small_mse_ragged)
+
+function(run expected_code text)
+  execute_process(COMMAND ${PROGRAM} ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE output
+                  ERROR_VARIABLE errors WORKING_DIRECTORY ${WORK})
+  string(FIND "${output}${errors}" "${text}" at)
+  if(NOT code EQUAL ${expected_code} OR at EQUAL -1)
+    message(SEND_ERROR "sequin ${ARGN}: expected exit code ${expected_code} and '${text}', "
+                       "found ${code} and '${output}${errors}'")
+  endif()
+endfunction()
+
+function(same a b)
+  execute_process(COMMAND ${CMAKE_COMMAND} -E compare_files ${WORK}/${a} ${WORK}/${b}
+                  RESULT_VARIABLE different)
+  if(different)
+    message(SEND_ERROR "expected ${a} and ${b} to hold the same bytes")
+  endif()
+endfunction()
+
+# Stereo is mixed down, with a word about it; both speakers are written.
+run(0 "mixture_stereo_16k_speaker2.wav" separate ${AUDIO}/mixture_stereo_16k.wav --model ${model}
+    -o a)
+run(0 "channels" separate ${AUDIO}/mixture_stereo_16k.wav --model ${model} -o b)
+foreach(speaker IN ITEMS 1 2)
+  same(a/mixture_stereo_16k_speaker${speaker}.wav b/mixture_stereo_16k_speaker${speaker}.wav)
+endforeach()
+# Another rate than the model's, and back.
+run(0 "resampled" separate ${AUDIO}/tone.wav --model ${model} -o c)
+# Audio within a segment does not depend on the segment.
+run(0 "real-time factor" separate ${AUDIO}/mixture_stereo_16k.wav --model ${model} -o d --segment 60
+    --quiet)
+same(a/mixture_stereo_16k_speaker1.wav d/mixture_stereo_16k_speaker1.wav)
+# Short segments and the official windows run as well.
+run(0 "real-time factor" separate ${AUDIO}/mixture_stereo_16k.wav --model ${model} -o e
+    --segment 0.01 --overlap 0.002 --quiet)
+run(0 "real-time factor" separate ${AUDIO}/mixture_stereo_16k.wav --model ${model} -o f --official
+    --quiet)
+
+# Drawn weights under the official names make a model that runs.
+run(0 "parameters" init ${model}/config.json drawn --seed 3)
+run(0 "real-time factor" separate ${AUDIO}/mixture_stereo_16k.wav --model drawn -o g --quiet)
+
+foreach(file IN ITEMS empty no_samples one_sample cut nan rate_0 channels_65535)
+  run(2 "${file}.wav" separate ${AUDIO}/${file}.wav --model ${model} -o refused)
+endforeach()
+run(2 "expected a model that separates" separate ${AUDIO}/tone.wav
+    --model ${GOLDEN}/mamba/rms_tied -o refused)
+run(2 "masks" separate ${AUDIO}/tone.wav --model ${GOLDEN}/mossformer2/sr48k_small -o refused)
+if(EXISTS ${WORK}/refused)
+  message(SEND_ERROR "a refused request left an output behind")
+endif()
