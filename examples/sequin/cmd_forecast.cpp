@@ -1,13 +1,9 @@
 // sequin forecast: the next steps of a CSV, as CSV and picture; or the score on its test part.
 #include "commands.hpp"
+#include "forecast_request.hpp"
 #include "forecaster.hpp"
 #include "score.hpp"
-#include "series.hpp"
-#include "session_options.hpp"
 
-#include "../common/plot.hpp"
-
-#include "sequin/io/calendar.hpp"
 #include "sequin/io/csv.hpp"
 #include "sequin/train/metrics.hpp"
 #include "sequin/train/time_marks.hpp"
@@ -23,14 +19,6 @@ namespace sequin_cli {
 using namespace sequin;
 
 namespace {
-
-struct ForecastArguments {
-  std::string dir, input, output, plot, column, unit;
-  bool holdout = false;
-  bool evaluate = false;
-  SeriesOptions series;
-  SessionOptions session;
-};
 
 /// How a series is scaled and which of its columns in which order a model takes.
 struct Scaling {
@@ -80,6 +68,14 @@ int forecast(const ForecastArguments& a) {
     throw ConfigError("forecast: expected --output FILE.csv, --plot FILE.svg or --evaluate");
   const ThreadScope threads(a.session);
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
+  const ForecasterKind kind = forecaster_kind(config);
+  if (kind.any_horizon != nullptr) {
+    kind.any_horizon(a);
+    return kDone;
+  }
+  if (a.series.horizon > 0 || a.series.context > 0)
+    throw ConfigError(config.label() + ": --horizon and --context: expected a model of any " +
+                      "horizon, found " + kind.model);
   const Series series = read_series(a.input);
   const std::unique_ptr<Forecaster> forecaster = load_forecaster(a.dir);
   const WindowOptions options = forecaster->windows(config, a.series, series);
@@ -122,40 +118,21 @@ int forecast(const ForecastArguments& a) {
   // With features MS it is the last column alone that the model was trained for.
   const index_t skip =
       options.features == Features::kMS ? variates - 1 : variates - scaled.extent(2);
-  const std::vector<std::string> forecast_columns(columns.begin() + skip, columns.end());
-  std::vector<std::string> dates;
-  std::vector<double> values;
-  for (index_t t = 0; t < options.pred_len; ++t) {
-    dates.push_back(format_time(future[static_cast<std::size_t>(t)]));
-    for (index_t c = skip; c < variates; ++c)
-      values.push_back(
-          scaler.inverse(static_cast<double>(scaled(0, t, c - variates + scaled.extent(2))),
-                         static_cast<std::size_t>(c)));
-  }
-  if (!a.output.empty()) write_csv(a.output, forecast_columns, dates, values);
-  if (a.plot.empty()) return kDone;
-
-  const std::string& name = a.column.empty() ? columns.back() : a.column;
-  const auto shown = std::find(forecast_columns.begin(), forecast_columns.end(), name);
-  if (shown == forecast_columns.end())
-    throw ConfigError("forecast: --column is '" + detail::printable(name) +
-                      "', expected a column that is forecast from " + a.input);
-  const auto c = static_cast<std::size_t>(shown - forecast_columns.begin());
-  sequin_examples::ForecastPlot plot;
-  plot.title = name + ", forecast of " + std::to_string(options.pred_len) + " steps from " +
-               format_time(times.back());
-  plot.y_label = a.unit.empty() ? name : name + " (" + a.unit + ")";
-  plot.step = static_cast<double>(future.front() - times.back()) / 3600;
-  // Twice as much history as forecast is enough to see the season.
-  const index_t shown_history = (std::min)(options.seq_len, 2 * options.pred_len);
-  for (index_t t = options.seq_len - shown_history; t < options.seq_len; ++t)
-    plot.history.push_back(value(first + t, c + static_cast<std::size_t>(skip)));
-  for (index_t t = 0; t < options.pred_len; ++t) {
-    plot.forecast.push_back(values[static_cast<std::size_t>(t) * forecast_columns.size() + c]);
-    if (a.holdout)
-      plot.truth.push_back(value(first + options.seq_len + t, c + static_cast<std::size_t>(skip)));
-  }
-  sequin_examples::plot_forecast(a.plot, plot);
+  Forecasted result;
+  result.columns.assign(columns.begin() + skip, columns.end());
+  result.times.assign(times.begin(), times.end());
+  result.future = future;
+  const auto all = static_cast<std::size_t>(variates);
+  for (index_t t = 0; t < options.seq_len; ++t)
+    for (auto c = static_cast<std::size_t>(skip); c < all; ++c)
+      result.history.push_back(value(first + t, c));
+  for (index_t t = 0; t < options.pred_len; ++t)
+    for (auto c = static_cast<std::size_t>(skip); c < all; ++c) {
+      const index_t at = static_cast<index_t>(c) - variates + scaled.extent(2);
+      result.values.push_back(scaler.inverse(static_cast<double>(scaled(0, t, at)), c));
+      if (a.holdout) result.truth.push_back(value(first + options.seq_len + t, c));
+    }
+  write_forecast(a, result);
   return kDone;
 }
 
@@ -165,7 +142,8 @@ static void add_forecast(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("forecast", "Forecast a CSV, or score a model on it");
   cmd->footer(
       "Examples: sequin forecast DIR --input data.csv --output next.csv --plot next.svg\n"
-      "          sequin forecast DIR --input ETTh1.csv --split ETTh1 --evaluate");
+      "          sequin forecast DIR --input ETTh1.csv --split ETTh1 --evaluate\n"
+      "          sequin forecast TIME_MOE --input any.csv --horizon 96 --output next.csv");
   const auto a = std::make_shared<ForecastArguments>();
   cmd->add_option("dir", a->dir, "folder with config.json and weights")->required();
   cmd->add_option("--input", a->input, "CSV: a date column, then numbers")->required();
@@ -174,6 +152,12 @@ static void add_forecast(CLI::App& app, Action& chosen) {
   cmd->add_option("--column", a->column, "the column to draw (the last)");
   cmd->add_option("--unit", a->unit, "its unit, for the axis");
   cmd->add_flag("--holdout", a->holdout, "forecast the last steps of the file and show the truth");
+  cmd->add_option("--horizon", a->series.horizon,
+                  "steps to forecast, for models of any horizon (96)")
+      ->check(CLI::Range(1, 1 << 24));
+  cmd->add_option("--context", a->series.context,
+                  "rows that such a model sees (as many as it knows)")
+      ->check(CLI::Range(1, 1 << 24));
   cmd->add_flag("--evaluate", a->evaluate, "print MSE and MAE on the test part as JSON");
   a->series.add_to(cmd);
   a->session.add_to(cmd);

@@ -51,6 +51,8 @@ std::unique_ptr<Forecaster> make_forecaster(const Config& config) {
   return kind.make(config);
 }
 
+ForecasterKind forecaster_kind(const Config& config) { return kind_of(config, false); }
+
 std::unique_ptr<Forecaster> load_forecaster(const std::filesystem::path& dir) {
   const Config config = Config::load(dir / "config.json");
   const ForecasterKind kind = kind_of(config, false);

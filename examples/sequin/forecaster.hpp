@@ -13,6 +13,8 @@
 
 namespace sequin_cli {
 
+struct ForecastArguments;  // forecast_request.hpp
+
 /// What is known when a forecast is made; B windows of V variates, K time marks a step.
 struct ForecastInput {
   sequin::Tensor<float, 3> history;        ///< (B, S, V), scaled
@@ -58,6 +60,8 @@ struct ForecasterKind {
   double (*parameter_count)(const sequin::Config& config);
   /// All weights zero. Throws ConfigError, also for a task that is no forecast.
   std::unique_ptr<Forecaster> (*make)(const sequin::Config& config);
+  /// `sequin forecast` of a model that takes any horizon; null for those of fixed windows.
+  void (*any_horizon)(const ForecastArguments& arguments) = nullptr;
 };
 
 /// Makes a forecaster known to the two functions below; a global of the file that defines it.
@@ -69,6 +73,9 @@ class RegisterForecaster {
 /// A forecaster to train. Throws ConfigError for a config of a model that does not train here, and
 /// for one of more than 1e9 parameters.
 std::unique_ptr<Forecaster> make_forecaster(const sequin::Config& config);
+
+/// What is known of the forecaster that a config asks for. Throws ConfigError.
+ForecasterKind forecaster_kind(const sequin::Config& config);
 
 /// The forecaster in `dir`, ready to run. Throws ConfigError and LoadError.
 std::unique_ptr<Forecaster> load_forecaster(const std::filesystem::path& dir);

@@ -9,12 +9,9 @@ namespace sequin_cli {
 
 using namespace sequin;
 
-Series read_series(const std::filesystem::path& csv) {
-  const CsvTable table = read_csv(csv);
-  if (table.times.empty())
-    throw LoadError(csv.string() +
-                    ": expected a first column of dates and at least one row, found " +
-                    (table.rows() == 0 ? "no rows" : "numbers"));
+namespace {
+
+Series series_of(const CsvTable& table, const std::filesystem::path& csv) {
   Series series;
   series.columns = table.columns;
   series.values = Tensor<double, 2>(
@@ -29,6 +26,27 @@ Series read_series(const std::filesystem::path& csv) {
     }
   }
   return series;
+}
+
+}  // namespace
+
+Series read_series(const std::filesystem::path& csv) {
+  const CsvTable table = read_csv(csv);
+  if (table.times.empty())
+    throw LoadError(csv.string() +
+                    ": expected a first column of dates and at least one row, found " +
+                    (table.rows() == 0 ? "no rows" : "numbers"));
+  return series_of(table, csv);
+}
+
+Series read_series_with_gaps(const std::filesystem::path& csv) {
+  CsvOptions options;
+  options.missing = CsvOptions::Missing::nan;
+  const CsvTable table = read_csv(csv, options);
+  if (table.rows() == 0 || table.columns.empty())
+    throw LoadError(csv.string() + ": expected at least one row and one column of numbers, found " +
+                    (table.rows() == 0 ? "no rows" : "no such column"));
+  return series_of(table, csv);
 }
 
 WindowOptions window_options(const Config& config, const SeriesOptions& options,

@@ -18,6 +18,7 @@ namespace sequin_cli {
 /// official default.
 struct SeriesOptions {
   std::string split, features, target, freq;
+  sequin::index_t horizon = 0, context = 0;  ///< of models that take any; 0: not given
 
   void add_to(CLI::App* cmd) {
     cmd->add_option("--split", split, "ETTh1, ETTh2, ETTm1, ETTm2 or custom (70/10/20 %)");
@@ -27,8 +28,12 @@ struct SeriesOptions {
   }
 };
 
-/// Reads a CSV with a date column. Throws LoadError.
+/// Reads a CSV with a date column and a number in every cell. Throws LoadError.
 sequin::Series read_series(const std::filesystem::path& csv);
+
+/// Reads a CSV for models that need neither: missing cells are NaN, `times` is empty where there
+/// are no dates. Throws LoadError.
+sequin::Series read_series_with_gaps(const std::filesystem::path& csv);
 
 /// The windows' options for a model's config and a series.
 sequin::WindowOptions window_options(const sequin::Config& config, const SeriesOptions& options,

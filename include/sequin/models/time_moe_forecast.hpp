@@ -80,10 +80,11 @@ NormedSeries norm_series(std::span<const T> x) {
 /// are left padding, so series of different lengths are aligned at the end.
 ///
 /// Stated results: a series without deviation goes on as it is; one without any value gives 0. The
-/// sum of context and horizon should not exceed max_position_embeddings (paper), but may.
+/// sum of context and horizon should not exceed max_position_embeddings (paper), but may. Series of
+/// double are normalised as such, whatever the model computes in.
 /// Throws ShapeError, ConfigError.
-template <Scalar T>
-Tensor<T, 2> forecast(const TimeMoe<T>& model, const Tensor<T, 2>& series, index_t horizon,
+template <Scalar T, Scalar S>
+Tensor<S, 2> forecast(const TimeMoe<T>& model, const Tensor<S, 2>& series, index_t horizon,
                       const ForecastOptions& options = {}) {
   const index_t count = series.extent(0);
   if (count < 1 || series.extent(1) < 1)
@@ -96,7 +97,7 @@ Tensor<T, 2> forecast(const TimeMoe<T>& model, const Tensor<T, 2>& series, index
                       " and batch " + std::to_string(options.batch) + ", expected >= 0 and >= 1");
   const index_t length = options.max_context > 0 ? (std::min)(options.max_context, series.extent(1))
                                                  : series.extent(1);
-  Tensor<T, 2> out({count, horizon});
+  Tensor<S, 2> out({count, horizon});
   for (index_t begin = 0; begin < count; begin += options.batch) {
     const index_t rows = (std::min)(options.batch, count - begin);
     Tensor<T, 2> z({rows, length});
@@ -117,8 +118,8 @@ Tensor<T, 2> forecast(const TimeMoe<T>& model, const Tensor<T, 2>& series, index
       for (index_t t = 0; t < horizon; ++t)
         out(begin + r, t) =
             s.std > 0
-                ? static_cast<T>(static_cast<double>(continued(r, length + t)) * s.std + s.mean)
-                : static_cast<T>(s.mean);
+                ? static_cast<S>(static_cast<double>(continued(r, length + t)) * s.std + s.mean)
+                : static_cast<S>(s.mean);
     }
   }
   return out;
