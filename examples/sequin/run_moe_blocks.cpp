@@ -80,12 +80,11 @@ void run_swiglu(CaseIo<T>& io, const Config& config, const std::filesystem::path
   refuse_stream(config, options);
   const index_t width = config.get_int("hidden_size", 1, kMax);
   const index_t inner = config.get_int("intermediate_size", 1, kMax);
-  if (config.get_bool("bias", false))
-    throw ConfigError(config.label() + ": bias: expected false, found true");
+  const bool bias = config.get_bool("bias", false);
   const Activation activation =
       activation_named(config.get_string("hidden_act", "silu"), config.label() + ": hidden_act");
   auto block = load_block(3 * static_cast<double>(width) * static_cast<double>(inner), dir,
-                          [&] { return SwiGLU<T>(width, inner, activation); });
+                          [&] { return SwiGLU<T>(width, inner, activation, bias); });
   run_rowwise(io, block, "hidden_state", options);
 }
 

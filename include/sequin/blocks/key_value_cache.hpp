@@ -9,19 +9,19 @@
 namespace sequin::inline SEQUIN_ABI {
 
 /// Keys and values (B, length, G, P) of one attention layer, in memory for `capacity` steps that
-/// doubles when it is full. A copy is independent.
+/// doubles when it is full. Each head's lie together, as attention reads them: (B, G, capacity, P).
+/// A copy is independent.
 template <Scalar T>
 class KeyValueCache {
  public:
   KeyValueCache() = default;
   /// Empty, for B sequences; memory is touched only as it fills. Throws ShapeError.
   KeyValueCache(index_t batch, index_t heads, index_t width, index_t capacity)
-      : keys_(Tensor<T, 4>::empty({batch, capacity, heads, width})),
-        values_(Tensor<T, 4>::empty({batch, capacity, heads, width})) {}
+      : keys_(Tensor<T, 4>::empty({batch, heads, capacity, width})),
+        values_(Tensor<T, 4>::empty({batch, heads, capacity, width})) {}
 
   KeyValueCache(const KeyValueCache& other)
-      : KeyValueCache(other.keys_.extent(0), other.keys_.extent(2), other.keys_.extent(3),
-                      other.capacity()) {
+      : KeyValueCache(other.batch(), other.heads(), other.width(), other.capacity()) {
     assign(other);
   }
   KeyValueCache(KeyValueCache&&) noexcept = default;
@@ -34,23 +34,25 @@ class KeyValueCache {
 
   index_t batch() const noexcept { return keys_.extent(0); }
   index_t length() const noexcept { return length_; }
-  index_t capacity() const noexcept { return keys_.extent(1); }
+  index_t capacity() const noexcept { return keys_.extent(2); }
+  index_t heads() const noexcept { return keys_.extent(1); }
+  index_t width() const noexcept { return keys_.extent(3); }
 
   /// Adds keys and values (B, L, G, P) at the end. Real-time safe as long as they fit; else it
   /// takes twice the memory from the heap. Throws ShapeError.
   void append(const Tensor<T, 4>& keys, const Tensor<T, 4>& values) {
-    const Shape<4> expected{batch(), keys.extent(1), keys_.extent(2), keys_.extent(3)};
+    const Shape<4> expected{batch(), keys.extent(1), heads(), width()};
     if (keys.shape() != expected || values.shape() != expected)
       throw ShapeError("KeyValueCache: keys are " + to_string(keys.shape()) + " and values " +
                        to_string(values.shape()) + ", expected " + to_string(expected));
     const index_t length = length_ + keys.extent(1);
     if (length > capacity()) reserve((std::max)(length, 2 * capacity()));
-    copy(keys.data(), keys.extent(1), keys.extent(1), keys_, length_);
-    copy(values.data(), keys.extent(1), keys.extent(1), values_, length_);
+    copy(keys.view(), keys_, length_);
+    copy(values.view(), values_, length_);
     length_ = length;
   }
 
-  /// What is there, (B, length, G, P), the batch strided by the capacity.
+  /// What is there, (B, length, G, P), strided.
   View<const T, 4> keys() const noexcept { return view(keys_); }
   View<const T, 4> values() const noexcept { return view(values_); }
 
@@ -59,15 +61,14 @@ class KeyValueCache {
 
   /// True when `other` is a cache of the same batch, heads and width.
   bool fits(const KeyValueCache& other) const noexcept {
-    return batch() == other.batch() && keys_.extent(2) == other.keys_.extent(2) &&
-           keys_.extent(3) == other.keys_.extent(3);
+    return batch() == other.batch() && heads() == other.heads() && width() == other.width();
   }
   /// Copies what `other`, which fits, holds into this cache's own memory.
   void assign(const KeyValueCache& other) {
     length_ = 0;
     if (other.length_ > capacity()) reserve(other.length_);
-    copy(std::as_const(other.keys_).data(), other.length_, other.capacity(), keys_, 0);
-    copy(std::as_const(other.values_).data(), other.length_, other.capacity(), values_, 0);
+    copy(other.keys(), keys_, 0);
+    copy(other.values(), values_, 0);
     length_ = other.length_;
   }
 
@@ -76,10 +77,8 @@ class KeyValueCache {
     // The cache outlives the step that fills it.
     const ArenaScope heap(nullptr);
     const auto grow = [&](Tensor<T, 4>& t) {
-      Shape<4> shape = t.shape();
-      shape[1] = (std::max)(capacity, length_);
-      auto larger = Tensor<T, 4>::empty(shape);
-      copy(std::as_const(t).data(), length_, t.extent(1), larger, 0);
+      auto larger = Tensor<T, 4>::empty({batch(), heads(), (std::max)(capacity, length_), width()});
+      copy(view(t), larger, 0);
       t = std::move(larger);
     };
     grow(keys_);
@@ -88,17 +87,21 @@ class KeyValueCache {
 
  private:
   View<const T, 4> view(const Tensor<T, 4>& t) const noexcept {
-    Shape<4> shape = t.shape();
-    shape[1] = length_;
-    return {t.data(), shape, row_major_strides(t.shape())};
+    const Shape<4> strides = row_major_strides(t.shape());
+    return {t.data(), Shape<4>{batch(), length_, heads(), width()},
+            Shape<4>{strides[0], strides[2], strides[1], 1}};
   }
 
-  /// Steps [0, steps) of each batch entry, which are `from_steps` apart, to steps from `at` on.
-  static void copy(const T* from, index_t steps, index_t from_steps, Tensor<T, 4>& to, index_t at) {
-    const index_t step = to.extent(2) * to.extent(3);
+  /// Steps of `from` (B, L, G, P) to steps from `at` on.
+  static void copy(const View<const T, 4>& from, Tensor<T, 4>& to, index_t at) {
     T* const out = to.data();
-    for (index_t b = 0; b < to.extent(0); ++b)
-      std::copy_n(from + b * from_steps * step, steps * step, out + (b * to.extent(1) + at) * step);
+    const Shape<4> strides = row_major_strides(to.shape());
+    for (index_t b = 0; b < from.extent(0); ++b)
+      for (index_t g = 0; g < from.extent(2); ++g)
+        for (index_t t = 0; t < from.extent(1); ++t)
+          std::copy_n(from.data() + b * from.stride(0) + t * from.stride(1) + g * from.stride(2),
+                      from.extent(3),
+                      out + b * strides[0] + g * strides[1] + (at + t) * strides[2]);
   }
 
   Tensor<T, 4> keys_, values_;

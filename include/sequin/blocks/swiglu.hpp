@@ -6,8 +6,8 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
-/// down(act(gate x) * up x), no biases: `MistralMLP` of transformers, `TimeMoeTemporalBlock` of
-/// Time-MoE. Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202.
+/// down(act(gate x) * up x): `MistralMLP` of transformers, `TimeMoeTemporalBlock` of Time-MoE, both
+/// without biases. Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202.
 template <Scalar T>
 class SwiGLU {
  public:
@@ -16,10 +16,10 @@ class SwiGLU {
   Linear<T> gate_proj, up_proj, down_proj;
 
   SwiGLU() = default;
-  SwiGLU(index_t width, index_t inner, Activation activation = Activation::silu)
-      : gate_proj(width, inner, false),
-        up_proj(width, inner, false),
-        down_proj(inner, width, false),
+  SwiGLU(index_t width, index_t inner, Activation activation = Activation::silu, bool bias = false)
+      : gate_proj(width, inner, bias),
+        up_proj(width, inner, bias),
+        down_proj(inner, width, bias),
         activation_(activation) {}
 
   /// x (..., D) -> (..., D). Throws ShapeError.
