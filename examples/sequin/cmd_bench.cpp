@@ -189,13 +189,13 @@ int bench_time_moe(const BenchArguments& a) {
     }
     arena.fit();
   };
-  report(a, "forward", sequin_examples::measure(forward, (std::max)(a.repeat / 10, 3)),
-         static_cast<double>(a.batch * a.length), "points", arena.capacity());
+  const auto forward_time = sequin_examples::measure(forward, (std::max)(a.repeat / 10, 3));
+  report(a, "forward", forward_time, static_cast<double>(x.size()), "values", arena.capacity());
   Session session(model, a.batch);
   const auto now = noise<1>(Shape<1>{a.batch * channels}, generator);
   const auto step = [&] { session.step(now.span()); };
-  report(a, "step", sequin_examples::measure(step, a.repeat), static_cast<double>(a.batch),
-         "points", session.arena_bytes());
+  report(a, "step", sequin_examples::measure(step, a.repeat),
+         static_cast<double>(a.batch * channels), "values", session.arena_bytes());
   return kDone;
 }
 
