@@ -51,7 +51,7 @@ foreach(file IN ITEMS empty no_samples one_sample cut nan rate_0 channels_65535)
 endforeach()
 run(2 "expected a model that separates" separate ${AUDIO}/tone.wav
     --model ${GOLDEN}/mamba/rms_tied -o refused)
-run(2 "masks" separate ${AUDIO}/tone.wav --model ${GOLDEN}/mossformer2/sr48k_small -o refused)
+run(2 "masks" separate ${AUDIO}/tone.wav --model ${GOLDEN}/mossformer2/se48k_small -o refused)
 if(EXISTS ${WORK}/refused)
   message(SEND_ERROR "a refused request left an output behind")
 endif()

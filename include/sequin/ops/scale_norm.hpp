@@ -45,21 +45,24 @@ Tensor<T, Rank> scale_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& g, doub
               yv = tape->track(y)](Gradients& gradients) {
     const auto dy = gradients.take(yv);
     if (!dy.defined()) return;
-    auto dots = Tensor<T, 1>::empty({rows});  // of x and dy
+    auto dots = Tensor<double, 1>::empty({rows});  // of x and dy
     auto dx = Tensor<T, Rank>::empty(x.shape());
-    T* const dot = dots.data();
+    double* const dot = dots.data();
     T* const out = dx.data();
     const T* const lengths = norm.data();
     parallel_for(rows, grain, [&](index_t begin, index_t end) {
       for (index_t r = begin; r < end; ++r) {
         const T* const from = x.data() + r * d;
         const T* const up = dy.data() + r * d;
-        dot[r] = kernels::detail::sum_of<T>(
-            d, [](const V& v, const V& u) { return v * u; }, from, up);
+        // In double: the terms cancel nearly to nothing, and all rows' add up to one number.
+        double product = 0;
+        for (index_t i = 0; i < d; ++i)
+          product += static_cast<double>(from[i]) * static_cast<double>(up[i]);
+        dot[r] = product;
         const bool clamped = lengths[r] < least;
         const T n = clamped ? least : lengths[r];
         const V factor(gain / n);
-        const V pull(clamped ? T{0} : dot[r] / (n * n * static_cast<T>(d)));
+        const V pull(clamped ? T{0} : static_cast<T>(dot[r]) / (n * n * static_cast<T>(d)));
         simd::transform<T>(
             d, out + r * d, [&](const V& v, const V& u) { return factor * (u - v * pull); }, from,
             up);
@@ -69,8 +72,7 @@ Tensor<T, Rank> scale_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& g, doub
     if (!gradients.wants(gv)) return;
     double total = 0;
     for (index_t r = 0; r < rows; ++r)
-      total += static_cast<double>(std::as_const(dots).data()[r]) /
-               static_cast<double>((std::max)(lengths[r], least));
+      total += std::as_const(dots).data()[r] / static_cast<double>((std::max)(lengths[r], least));
     gradients.add(gv, Tensor<T, 1>({1}, static_cast<T>(total)));
   });
   return y;
