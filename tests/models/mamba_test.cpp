@@ -235,6 +235,56 @@ TEST_CASE("generate: the same seed gives the same text, eos of all rows ends it"
   REQUIRE_THROWS_AS(generate(model, prompt, options), ConfigError);
 }
 
+TEST_CASE("generate: padded rows continue as they do alone", "[generate]") {
+  const auto model = small_model<float>();
+  const auto alone = random_ids(1, 3, 31), longer = random_ids(1, 7, 31);
+  Tensor<std::int64_t, 2> prompt({2, 7});
+  Tensor<float, 2> mask({2, 7}, 1.0f);
+  std::copy_n(longer.data(), 7, prompt.data());
+  for (index_t t = 0; t < 4; ++t) mask(1, t) = 0;
+  std::copy_n(alone.data(), 3, prompt.data() + 11);
+  GenerateOptions options;
+  options.max_length = 15;
+  options.sampling.repetition_penalty = 1.3;
+  GenerateFrom<Mamba<float>> from;
+  from.attention_mask = mask;
+  const auto together = generate(model, prompt, options, {}, from);
+  const auto first = generate(model, longer, options);
+  options.max_length = 11;
+  const auto second = generate(model, alone, options);
+  for (index_t t = 7; t < 15; ++t) {
+    REQUIRE(together(0, t) == first(0, t));
+    REQUIRE(together(1, t) == second(0, t - 4));
+  }
+  from.attention_mask = Tensor<float, 2>({2, 6});
+  REQUIRE_THROWS_AS(generate(model, prompt, options, {}, from), ShapeError);
+}
+
+TEST_CASE("generate: from a state it goes on as if it had not stopped", "[generate]") {
+  const auto model = small_model<float>();
+  const auto prompt = random_ids(1, 5, 31);
+  GenerateOptions options;
+  options.max_length = 20;
+  const auto whole = generate(model, prompt, options);
+  // The first ten tokens are read into a state, the next is the prompt of the second part.
+  MambaState<float> state;
+  GenerateFrom<Mamba<float>> from;
+  from.last_state = &state;
+  options.max_length = 10;
+  generate(model, prompt, options, {}, from);
+  from = {};
+  from.state = &state;
+  options.max_length = 10;
+  const auto rest = generate(model, columns<float>(whole, 10, 11), options, {}, from);
+  REQUIRE(identical(rest.span(), columns<float>(whole, 10, 20).span()));
+  const MambaState<float> other = model.initial_state(2);
+  from.state = &other;
+  REQUIRE_THROWS_AS(generate(model, prompt, options, {}, from), ShapeError);
+  from.state = &state;
+  from.attention_mask = Tensor<float, 2>({1, 5});
+  REQUIRE_THROWS_AS(generate(model, prompt, options, {}, from), ConfigError);
+}
+
 TEMPLATE_TEST_CASE("mamba: prepared for inference it gives the same bits and cannot be listed",
                    "[mamba]", float, double) {
   for (const bool tied : {true, false}) {
