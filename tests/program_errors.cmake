@@ -38,7 +38,7 @@ refuses("'input.x_enc'" run ${forecaster} --input ${mamba}/io.safetensors --outp
 refuses("--stream" run ${forecaster} --input ${forecaster}/io.safetensors --output out --stream)
 refuses("token 99" generate ${mamba} --prompt 1,99)
 refuses("separated by commas" generate ${mamba} --prompt 1,,2)
-refuses("at least one token" generate ${mamba} --prompt "")
+refuses("--prompt" generate ${mamba} --prompt)
 refuses("none.json: expected a file" generate ${mamba} --prompt a --tokenizer none.json)
 refuses("model: expected object" generate ${mamba} --prompt a --tokenizer ${mamba}/config.json)
 refuses("'conv_state.0': expected F32" generate ${mamba} --prompt 1
