@@ -61,6 +61,28 @@ TEST_CASE("depthwise_conv1d: gradients equal finite differences", "[depthwise_co
   }
 }
 
+TEST_CASE("depthwise_conv1d: with a residual it is x plus the convolution, gradients too",
+          "[depthwise_conv1d]") {
+  for (const index_t steps : {1, 3, 40}) {
+    const auto x = wavy<double, 3>({2, steps, 9}, 0.1);
+    const auto w = wavy<double, 3>({9, 1, 5}, 0.2);
+    const auto y = depthwise_conv1d(x, w, {4, 2, true});
+    const auto plain = depthwise_conv1d(x, w, {4, 2});
+    for (index_t i = 0; i < y.size(); ++i)
+      REQUIRE(y.data()[i] == Approx(x.data()[i] + plain.data()[i]));
+  }
+  const auto r = grad_check(
+      [](const auto& a, const auto& b) {
+        return depthwise_conv1d(a, b, {4, 2, true});
+      },
+      wavy<double, 3>({2, 7, 3}, 0.1), wavy<double, 3>({3, 1, 5}, 0.2));
+  INFO(r.where);
+  REQUIRE(r.ok());
+  REQUIRE_THROWS_AS(
+      depthwise_conv1d(Tensor<float, 3>({1, 4, 6}), Tensor<float, 3>({3, 2, 3}), {1, 1, true}),
+      ShapeError);
+}
+
 TEST_CASE("depthwise_conv1d: wrong shapes are named", "[depthwise_conv1d]") {
   const Tensor<float, 3> x({1, 4, 6});
   REQUIRE_THROWS_WITH(depthwise_conv1d(x, Tensor<float, 3>({5, 1, 3})),

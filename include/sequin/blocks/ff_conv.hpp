@@ -63,7 +63,8 @@ class FFConvM {
     const Tensor<T, 3> normed =
         norm_ == FFConvNorm::layer_norm ? layer.forward(x) : scale.forward(x);
     const Tensor<T, 3> z = linear.forward(normed, Activation::silu);
-    const Tensor<T, 3> y = z + depthwise_conv1d(z, conv_weight, {(conv_weight.extent(2) - 1) / 2});
+    const Tensor<T, 3> y =
+        depthwise_conv1d(z, conv_weight, {(conv_weight.extent(2) - 1) / 2, 1, true});
     return context.dropout_generator == nullptr ? y
                                                 : dropout(y, kDropout, *context.dropout_generator);
   }

@@ -59,7 +59,7 @@ class Fsmn {
     const Tensor<T, 3> p = project.forward(linear.forward(x, Activation::relu));
     if (config_.kind == FsmnKind::dilated) return x + conv.forward(p);
     const DepthwiseConv1dOptions same{config_.lorder - 1};
-    Tensor<T, 3> memory = p + depthwise_conv1d(p, conv1, same);
+    Tensor<T, 3> memory = depthwise_conv1d(p, conv1, {config_.lorder - 1, 1, true});
     if (config_.kind == FsmnKind::dual)
       memory = memory + depthwise_conv1d(repeat_fours(memory), conv2, same);
     return x + memory;

@@ -11,18 +11,20 @@ struct DepthwiseConv1d {
   index_t length_in = 0, length_out = 0, channels = 0, taps = 0;
   index_t dilation = 1, padding = 0;
   bool accumulate = false;  ///< adds to what y holds
+  bool residual = false;    ///< adds x[t] to y[t]; then length_out <= length_in
 };
 
 namespace detail {
 
-/// One register of channels, steps [t, t + Steps) of y, all taps within x.
+/// One register of channels, `Steps` steps of y, all taps within x; the sums begin with `start`,
+/// unless that is nullptr.
 template <class T, int Steps, class Load, class Store>
-SEQUIN_ALWAYS_INLINE void depthwise_tile(const DepthwiseConv1d& p, const T* x, const T* w, T* y,
-                                         Load&& load, Store&& store) {
+SEQUIN_ALWAYS_INLINE void depthwise_tile(const DepthwiseConv1d& p, const T* start, const T* x,
+                                         const T* w, T* y, Load&& load, Store&& store) {
   simd::Vec<T> sum[Steps];
   SEQUIN_UNROLL
   for (int i = 0; i < Steps; ++i)
-    sum[i] = p.accumulate ? load(y + i * p.channels) : simd::Vec<T>(T{0});
+    sum[i] = start != nullptr ? load(start + i * p.channels) : simd::Vec<T>(T{0});
   const index_t step = p.dilation * p.channels;
   for (index_t k = 0; k < p.taps; ++k) {
     const simd::Vec<T> wk = load(w + k * p.channels);
@@ -41,8 +43,10 @@ void depthwise_columns(const DepthwiseConv1d& p, const T* x, const T* w, T* y, i
   const index_t reach = (p.taps - 1) * p.dilation;
   for (index_t t = t0; t < t1;) {
     const index_t first = t - p.padding;
+    const T* const start =
+        p.accumulate ? y + t * p.channels : (p.residual ? x + t * p.channels : nullptr);
     if (first >= 0 && t + tile <= t1 && first + tile - 1 + reach < p.length_in) {
-      depthwise_tile<T, tile>(p, x + first * p.channels, w, y + t * p.channels, load, store);
+      depthwise_tile<T, tile>(p, start, x + first * p.channels, w, y + t * p.channels, load, store);
       t += tile;
       continue;
     }
@@ -50,14 +54,11 @@ void depthwise_columns(const DepthwiseConv1d& p, const T* x, const T* w, T* y, i
     const index_t k0 = first >= 0 ? 0 : (-first + p.dilation - 1) / p.dilation;
     const index_t room = p.length_in - first;
     const index_t k1 = room <= 0 ? 0 : (std::min)(p.taps, (room + p.dilation - 1) / p.dilation);
-    if (k1 > k0) {
-      DepthwiseConv1d part = p;
-      part.taps = k1 - k0;
-      depthwise_tile<T, 1>(part, x + (first + k0 * p.dilation) * p.channels, w + k0 * p.channels,
-                           y + t * p.channels, load, store);
-    } else if (!p.accumulate) {
-      store(y + t * p.channels, simd::Vec<T>(T{0}));
-    }
+    DepthwiseConv1d part = p;
+    part.taps = (std::max)(k1 - k0, index_t{0});
+    depthwise_tile<T, 1>(
+        part, start, x + (part.taps == 0 ? 0 : first + k0 * p.dilation) * p.channels,
+        w + (part.taps == 0 ? 0 : k0) * p.channels, y + t * p.channels, load, store);
     ++t;
   }
 }

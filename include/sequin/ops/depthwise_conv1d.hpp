@@ -13,8 +13,9 @@ namespace sequin::inline SEQUIN_ABI {
 
 /// How `depthwise_conv1d` walks over time.
 struct DepthwiseConv1dOptions {
-  index_t padding = 0;   ///< zeros at each end
-  index_t dilation = 1;  ///< steps between taps
+  index_t padding = 0;    ///< zeros at each end
+  index_t dilation = 1;   ///< steps between taps
+  bool residual = false;  ///< y = x + the convolution; needs M = 1 and padding that keeps T
 };
 
 namespace detail {
@@ -108,9 +109,13 @@ Tensor<T, 3> depthwise_conv1d(const Tensor<T, 3>& x, const Tensor<T, WeightRank>
   p.taps = taps;
   p.dilation = options.dilation;
   p.padding = options.padding;
+  p.residual = options.residual;
   if (p.length_out < 0)
     throw ShapeError("depthwise_conv1d: x is " + to_string(x.shape()) + ", expected [B, T >= " +
                      std::to_string(p.length_in - p.length_out) + ", C*M]");
+  if (p.residual && (m != 1 || p.length_out != p.length_in))
+    throw ShapeError("depthwise_conv1d: weight is " + to_string(weight.shape()) +
+                     ", expected [C, 1, K] with dilation (K - 1) = 2 padding where x is added");
   const index_t batch = x.extent(0);
   const Tensor<T, 4> planes = m == 1 ? x.template reshaped<4>({1, batch, p.length_in, c}).detach()
                                      : detail::split_channels(x, m);
