@@ -99,7 +99,10 @@ void whole_model() {
               1e3 / a);
 
   std::printf("\n%-34s %12s %12s %8s\n", "generate, 8 experts", "cached", "prefix again", "ratio");
-  for (const auto& [context, steps] : {std::pair<index_t, index_t>{128, 7}, {512, 96}}) {
+  for (const auto& lengths : {std::pair<index_t, index_t>{128, 7}, {512, 96}}) {
+    // Names of their own: clang 14 captures no structured binding.
+    const index_t context = lengths.first;
+    const index_t steps = lengths.second;
     const auto series = noise({1, context});
     const auto [c, u] = in_turn([&] { generate(mixture, series, steps); },
                                 [&] { generate(mixture, series, steps, {}, false); }, 3);

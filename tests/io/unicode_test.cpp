@@ -53,7 +53,8 @@ TEST_CASE("normalize: every code point as Python's unicodedata", "[unicode]") {
 TEST_CASE("normalize: rows of marks as Python's unicodedata", "[unicode]") {
   std::vector<char32_t> marks;
   for (char32_t c = 0x300; c < 0x370; ++c) marks.push_back(c);
-  for (const char32_t c : {0x5b0, 0x5b1, 0x64b, 0x93c, 0x1dc0, 0x3099, 0x302a, 0x1D165})
+  for (const char32_t c :
+       {U'\u05b0', U'\u05b1', U'\u064b', U'\u093c', U'\u1dc0', U'\u3099', U'\u302a', U'\U0001D165'})
     marks.push_back(c);
   const std::vector<char32_t> bases = {0x41,   0x61, 0x65,   0x1100, 0x1161, 0x11a8, 0xac00, 0x1e9b,
                                        0x212b, 0xd1, 0x2adc, 0x0344, 0x30ab, 0x0f73, 0x1d15e};
