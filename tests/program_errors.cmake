@@ -112,3 +112,7 @@ file(READ ${WORK}/dense/config.json text)
 string(REPLACE "\"use_dense\": false" "\"use_dense\": true" text "${text}")
 file(WRITE ${WORK}/dense/config.json "${text}")
 refuses("missing: 'model.layers.0.ffn_layer.gate_proj.weight'" check dense)
+
+# A checkpoint of another variant: the message ends with what it looks like.
+changed(layout mossformer2/ss_small_mse_ragged "clearervoice_ss" "standalone")
+refuses("by its names the file holds the layout clearervoice_ss" check layout)

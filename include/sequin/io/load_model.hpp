@@ -148,10 +148,21 @@ template <class Model>
 Model load_unprepared(const std::filesystem::path& dir) {
   const auto config = Model::Config::read(Config::load(dir / "config.json"));
   const WeightsSource source = open_weights(dir);
-  check_size(config.parameter_count(), source);
-  Model model(config);
-  load_weights(model, source);
-  return model;
+  try {
+    check_size(config.parameter_count(), source);
+    Model model(config);
+    load_weights(model, source);
+    return model;
+  } catch (const LoadError& e) {
+    // A model with several variants can say from the names which one a file holds.
+    if constexpr (requires { Model::variant_of([](std::string_view) { return true; }); }) {
+      const std::string variant =
+          Model::variant_of([&](std::string_view name) { return source.find(name) != nullptr; });
+      if (!variant.empty())
+        throw LoadError(std::string(e.what()) + "; by its names the file holds " + variant);
+    }
+    throw;
+  }
 }
 
 }  // namespace detail

@@ -106,6 +106,16 @@ class Informer {
     if (projection_.weight.defined()) projection_.initialize(generator);
   }
 
+  /// Which form a checkpoint with these names has; empty for none. `has(name)` says whether a name
+  /// is there.
+  template <class Has>
+  static std::string variant_of(Has&& has) {
+    if (!has("enc_embedding.value_embedding.tokenConv.weight")) return "";
+    if (has("encoder.encoders.0.norm.weight")) return "an InformerStack";
+    if (has("decoder.projection.weight")) return "the form of TSLib";
+    return has("projection.weight") ? "the official Informer" : "";
+  }
+
   /// Tasks without a decoder hold its weights nevertheless, as official checkpoints do.
   void visit(Visitor<T>& v) {
     v.child("enc_embedding", enc_embedding_);

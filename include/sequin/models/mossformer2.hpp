@@ -77,6 +77,16 @@ class MossFormer2 {
     return channels_first ? transpose(y, 1, 2) : y;
   }
 
+  /// Which layout a checkpoint with these names has; empty for none. `has(name)` says whether a
+  /// name is there.
+  template <class Has>
+  static std::string variant_of(Has&& has) {
+    if (has("enc.conv1d.weight")) return "the layout clearervoice_ss";
+    if (has("encoder.conv1d.weight") && has("masknet.norm.weight")) return "the layout standalone";
+    if (has("mossformer.norm.weight")) return "the layout clearervoice_se48k or clearervoice_sr48k";
+    return "";
+  }
+
   /// Draws fresh weights by PyTorch's default rules.
   void initialize(Generator& generator) {
     mask_net_.initialize(generator);

@@ -257,6 +257,16 @@ class TimeMoe {
     }
   }
 
+  /// Which variant a checkpoint with these names is; empty for none. `has(name)` says whether a
+  /// name is there.
+  template <class Has>
+  static std::string variant_of(Has&& has) {
+    if (has("model.layers.0.ffn_layer.gate.weight"))
+      return "a mixture of experts (use_dense false)";
+    if (has("model.layers.0.ffn_layer.gate_proj.weight")) return "a dense model (use_dense true)";
+    return "";
+  }
+
   void visit(Visitor<T>& v) {
     v.child("model.embed_layer.emb_layer", emb_layer_);
     v.child("model.embed_layer.gate_layer", gate_layer_);
