@@ -10,6 +10,7 @@
 #include "sequin/models/informer.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
+#include "sequin/models/mossformer2.hpp"
 #include "sequin/models/time_moe.hpp"
 #include "sequin/ops/loss.hpp"
 #include "sequin/stream/session.hpp"
@@ -60,6 +61,43 @@ Tensor<float, Rank> noise(const Shape<Rank>& shape, Generator& generator) {
   return t;
 }
 
+/// A forward pass over so many items, in an arena of its size.
+template <class Forward>
+void report_forward(const BenchArguments& a, double items, const char* unit, Forward&& forward) {
+  Arena arena;
+  const auto run = [&] {
+    {
+      const ArenaScope scope(&arena);
+      forward();
+    }
+    arena.fit();
+  };
+  const auto time = sequin_examples::measure(run, a.repeat);
+  report(a, "forward", time, items, unit, arena.capacity());
+}
+
+/// A step of Adam on the mean squared error of `forward(context)`.
+template <class Model, class Forward>
+void report_training(const BenchArguments& a, Model& model, const Tensor<float, 3>& target,
+                     Generator& generator, Forward&& forward) {
+  set_requires_grad(model);
+  Adam<float> adam(parameters(model), AdamOptions{});
+  Arena arena;
+  const auto step = [&] {
+    {
+      const ArenaScope scope(&arena);
+      Tape tape;
+      ForwardContext<float> context;
+      context.dropout_generator = &generator;
+      const auto loss = mse_loss(forward(context), target);
+      adam.step(tape.gradients(loss));
+    }
+    arena.fit();
+  };
+  const auto time = sequin_examples::measure(step, a.repeat);
+  report(a, "training step", time, static_cast<double>(a.batch), "windows", arena.capacity());
+}
+
 int bench_itransformer(const BenchArguments& a) {
   auto model = load_model<ITransformer<float>>(a.dir);
   const ITransformerConfig& c = model.config();
@@ -67,40 +105,16 @@ int bench_itransformer(const BenchArguments& a) {
   Generator generator(1);
   const auto x = noise<3>({a.batch, c.seq_len, variates}, generator);
   const bool classifies = c.task == ITransformerConfig::Task::classification;
-  Arena arena;
-  const auto forward = [&] {
-    {
-      const ArenaScope scope(&arena);
-      if (classifies) {
-        model.classify(x);
-      } else {
-        model.forward(x);
-      }
+  report_forward(a, static_cast<double>(a.batch), "windows", [&] {
+    if (classifies) {
+      model.classify(x);
+    } else {
+      model.forward(x);
     }
-    arena.fit();
-  };
-  const auto forward_time = sequin_examples::measure(forward, a.repeat);
-  report(a, "forward", forward_time, static_cast<double>(a.batch), "windows", arena.capacity());
+  });
   if (!a.train || classifies) return kDone;
-
-  const auto target = noise<3>({a.batch, c.pred_len, variates}, generator);
-  set_requires_grad(model);
-  Adam<float> adam(parameters(model), AdamOptions{});
-  Arena training;
-  const auto step = [&] {
-    {
-      const ArenaScope scope(&training);
-      Tape tape;
-      ForwardContext<float> context;
-      context.dropout_generator = &generator;
-      const auto loss = mse_loss(model.forward(x, {}, context), target);
-      adam.step(tape.gradients(loss));
-    }
-    training.fit();
-  };
-  const auto step_time = sequin_examples::measure(step, a.repeat);
-  report(a, "training step", step_time, static_cast<double>(a.batch), "windows",
-         training.capacity());
+  report_training(a, model, noise<3>({a.batch, c.pred_len, variates}, generator), generator,
+                  [&](const auto& context) { return model.forward(x, {}, context); });
   return kDone;
 }
 
@@ -112,38 +126,32 @@ int bench_informer(const BenchArguments& a) {
   Generator generator(1);
   const auto x = noise<3>({a.batch, c.seq_len, c.enc_in}, generator);
   const auto x_dec = noise<3>({a.batch, c.label_len + c.pred_len, c.dec_in}, generator);
-  Arena arena;
-  const auto forward = [&] {
-    {
-      const ArenaScope scope(&arena);
-      model.forward(x, {}, x_dec);
-    }
-    arena.fit();
-  };
-  const auto forward_time = sequin_examples::measure(forward, a.repeat);
-  report(a, "forward", forward_time, static_cast<double>(a.batch), "windows", arena.capacity());
+  report_forward(a, static_cast<double>(a.batch), "windows", [&] { model.forward(x, {}, x_dec); });
   if (!a.train) return kDone;
+  report_training(a, model, noise<3>({a.batch, c.pred_len, c.c_out}, generator), generator,
+                  [&](ForwardContext<float> context) {
+                    KeySampler keys(&generator);
+                    context.key_sampler = &keys;
+                    return model.forward(x, {}, x_dec, {}, context);
+                  });
+  return kDone;
+}
 
-  const auto target = noise<3>({a.batch, c.pred_len, c.c_out}, generator);
-  set_requires_grad(model);
-  Adam<float> adam(parameters(model), AdamOptions{});
-  Arena training;
-  const auto step = [&] {
-    {
-      const ArenaScope scope(&training);
-      Tape tape;
-      ForwardContext<float> context;
-      context.dropout_generator = &generator;
-      KeySampler keys(&generator);
-      context.key_sampler = &keys;
-      const auto loss = mse_loss(model.forward(x, {}, x_dec, {}, context), target);
-      adam.step(tape.gradients(loss));
-    }
-    training.fit();
-  };
-  const auto step_time = sequin_examples::measure(step, a.repeat);
-  report(a, "training step", step_time, static_cast<double>(a.batch), "windows",
-         training.capacity());
+int bench_mossformer2(const BenchArguments& a) {
+  const auto model = load_for_inference<MossFormer2<float>>(a.dir);
+  const MossFormer2Config& c = model.config();
+  Generator generator(1);
+  if (!c.separates()) {
+    const bool channels_first = c.layout == MossFormer2Config::Layout::clearervoice_sr48k;
+    const auto x = noise<3>({a.batch, channels_first ? c.in_channels : a.length,
+                             channels_first ? a.length : c.in_channels},
+                            generator);
+    report_forward(a, static_cast<double>(a.batch * a.length), "frames", [&] { model.mask(x); });
+    return kDone;
+  }
+  const auto samples = static_cast<index_t>(2 * c.sampling_rate);
+  const auto x = noise<2>({a.batch, samples}, generator);
+  report_forward(a, static_cast<double>(a.batch * samples), "samples", [&] { model.separate(x); });
   return kDone;
 }
 
@@ -206,6 +214,7 @@ int bench(const BenchArguments& a) {
   if (name.starts_with("itransformer")) return bench_itransformer(a);
   if (name.starts_with("informer")) return bench_informer(a);
   if (name == "mamba") return bench_mamba(a);
+  if (name == "mossformer2") return bench_mossformer2(a);
   if (name == "time_moe") return bench_time_moe(a);
   throw ConfigError(config.label() + ": bench: expected a whole model, found " + name +
                     " (blocks are measured by the programs in bench/)");
@@ -219,7 +228,8 @@ static void add_bench(CLI::App& app, Action& chosen) {
   const auto a = std::make_shared<BenchArguments>();
   cmd->add_option("dir", a->dir, "folder with config.json and weights")->required();
   cmd->add_option("--batch", a->batch, "rows (1)")->check(CLI::Range(1, 1 << 20));
-  cmd->add_option("--length", a->length, "tokens of a prompt (128)")->check(CLI::Range(1, 1 << 24));
+  cmd->add_option("--length", a->length, "tokens of a prompt, frames of features (128)")
+      ->check(CLI::Range(1, 1 << 24));
   cmd->add_option("--variates", a->variates, "series (enc_in)")->check(CLI::Range(1, 1 << 20));
   cmd->add_option("--repeat", a->repeat, "measurements (100)")->check(CLI::Range(1, 1 << 24));
   cmd->add_flag("--train", a->train, "a training step too");

@@ -1,8 +1,7 @@
 // Cases of rotary-embedding-torch.
+#include "block_case.hpp"
 #include "models.hpp"
 
-#include "sequin/io/load_model.hpp"
-#include "sequin/ops/loss.hpp"
 #include "sequin/ops/rotary.hpp"
 #include "sequin/ops/shape.hpp"
 
@@ -112,10 +111,7 @@ void run_one(CaseIo<T>& io, const Rotary<T>& rotary, const std::string& call,
              rotary.seq_before_head_dim);
   }
   io.put("y", y);
-  if (!io.has("target")) return;
-  const Tensor<T, 0> loss = mse_loss(y, io.template get<Rank>("target"));
-  io.put("loss", loss);
-  if (options.grad) io.put_gradient("input.t", tape.gradients(loss), x);
+  put_loss(io, options, tape, y, NamedInput{"t", x});
 }
 
 template <class T, std::size_t Rank>
@@ -138,8 +134,7 @@ template <class T>
 void run_rotary(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
                 const RunOptions& options) {
   constexpr index_t kMax = index_t{1} << 16;
-  if (options.stream)
-    throw ConfigError(config.label() + ": --stream: expected a causal block with a state");
+  refuse_stream(config, options);
   Rotary<T> rotary;
   rotary.dim = config.get_int("dim", 2, kMax);
   rotary.pixel = config.get_string("freqs_for", "lang") == "pixel";

@@ -1,9 +1,8 @@
 // Cases of rotary positions and of attention that uses them.
+#include "block_case.hpp"
 #include "models.hpp"
 
 #include "sequin/blocks/causal_self_attention.hpp"
-#include "sequin/io/load_model.hpp"
-#include "sequin/ops/loss.hpp"
 
 #include <vector>
 
@@ -69,11 +68,7 @@ void run_causal_gqa_rope_attention(CaseIo<T>& io, const Config& config,
   c.num_attention_heads = config.get_int("num_attention_heads", 1, kMax);
   c.num_key_value_heads = config.get_int("num_key_value_heads", c.num_attention_heads, 1, kMax);
   const double theta = config.get_double("rope_theta", 10000.0, 1e-6, 1e12);
-  const WeightsSource weights = open_weights(dir);
-  check_size(c.parameter_count(), weights);
-  CausalSelfAttention<T> block(c);
-  load_weights(block, weights);
-  prepare(block);
+  auto block = load_block(c.parameter_count(), dir, [&] { return CausalSelfAttention<T>(c); });
 
   auto x = io.template get<3>("hidden_states");
   const Shape<2> expected{x.extent(0), x.extent(1)};
@@ -112,13 +107,8 @@ void run_causal_gqa_rope_attention(CaseIo<T>& io, const Config& config,
   io.put("attention_weights", maps.front());
   if (!mask.defined())
     io.put("hidden_states_cached", through_cache(block, x, positions, theta, mask, options.stream));
-  if (!io.has("target")) return;
-  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
-  io.put("loss", loss);
-  if (!options.grad) return;
-  const Gradients g = tape.gradients(loss);
-  io.put_gradients(g, block);
-  io.put_gradient("input.hidden_states", g, x);
+  if (const auto g = put_loss(io, options, tape, y, NamedInput{"hidden_states", x}))
+    io.put_gradients(*g, block);
 }
 
 template <class T>

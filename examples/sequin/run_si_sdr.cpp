@@ -1,4 +1,5 @@
 // Cases of the separation loss: "which" names the official code base.
+#include "block_case.hpp"
 #include "models.hpp"
 
 #include "sequin/ops/permutation_loss.hpp"
@@ -36,9 +37,7 @@ void run_si_sdr(CaseIo<T>& io, const Config& config, const std::filesystem::path
   if (which != "clearervoice" && which != "asteroid" && which != "kaituoxu")
     throw ConfigError(config.label() + ": which: expected clearervoice, asteroid or kaituoxu, " +
                       "found '" + detail::printable(which) + "'");
-  if (options.stream)
-    throw ConfigError(config.label() +
-                      ": --stream: expected a block with a streaming form, found si_sdr");
+  refuse_stream(config, options);
   auto estimate = io.template get<3>("estimate");
   auto source = io.template get<3>("source");
   const index_t sources = config.get_int("sources", source.extent(1), 1, 1024);

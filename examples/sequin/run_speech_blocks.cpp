@@ -1,11 +1,10 @@
 // Cases of the blocks that speech separators are made of.
+#include "block_case.hpp"
 #include "models.hpp"
 
 #include "sequin/blocks/flash_gau.hpp"
 #include "sequin/blocks/fsmn.hpp"
 #include "sequin/blocks/speech_norm.hpp"
-#include "sequin/io/load_model.hpp"
-#include "sequin/ops/loss.hpp"
 
 namespace sequin_cli {
 
@@ -23,31 +22,13 @@ FFConvNorm conv_norm(const Config& config) {
                     detail::printable(name) + "'");
 }
 
-/// Loads the block, runs `forward` on it, writes y, the loss and the gradients.
-template <class T, std::size_t Rank, class Block, class Forward>
-void run_block(CaseIo<T>& io, const std::filesystem::path& dir, const RunOptions& options,
-               Block& block, Forward&& forward) {
-  if (options.stream)
-    throw ConfigError(dir.string() +
-                      ": --stream: expected a causal block, found one that sees the future");
-  load_weights(block, open_weights(dir));
-  auto x = io.template get<Rank>("x");
-  if (options.grad) {
-    set_requires_grad(block);
-    x.set_requires_grad();
-  } else {
-    prepare(block);
-  }
-  Tape tape;
-  const Tensor<T, Rank> y = forward(x);
-  io.put("y", y);
-  if (!io.has("target")) return;
-  const Tensor<T, 0> loss = mse_loss(y, io.template get<Rank>("target"));
-  io.put("loss", loss);
-  if (!options.grad) return;
-  const Gradients g = tape.gradients(loss);
-  io.put_gradients(g, block);
-  io.put_gradient("input.x", g, x);
+double area(index_t a, index_t b) { return static_cast<double>(a) * static_cast<double>(b); }
+
+/// x -> y of three axes.
+template <class T, class Block>
+void run_sequence(CaseIo<T>& io, Block block, const RunOptions& options) {
+  run_block<T, 3>(io, block, "x", "y", options,
+                  [&](const Tensor<T, 3>& x) { return block.forward(x); });
 }
 
 /// LayerNorm -> Linear -> SiLU -> dense net: `FFConvM_Dilated`.
@@ -68,8 +49,8 @@ struct DilatedFFConv {
   }
 };
 
-/// The norms of asteroid: gLN over everything, fgLN over time for each channel, cgLN over all that
-/// came before.
+/// The parameters of asteroid's norms: gLN over everything, fgLN over time for each channel, cLN
+/// over the channels of each step, cgLN over all that came before.
 template <class T>
 struct AsteroidNorm {
   using value_type = T;
@@ -86,6 +67,7 @@ struct AsteroidNorm {
 template <class T>
 void run_flash_gau(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
                    const RunOptions& options) {
+  refuse_stream(config, options);
   FlashGauConfig c;
   c.dim = config.get_int("dim", 1, kMax);
   c.group_size = config.get_int("group_size", 256, 1, kMax);
@@ -94,37 +76,49 @@ void run_flash_gau(CaseIo<T>& io, const Config& config, const std::filesystem::p
   c.causal = config.get_bool("causal", false);
   c.shift_tokens = config.get_bool("shift_tokens", true);
   c.norm = conv_norm(config);
-  FlashGau<T> block(c);
+  auto block = load_block(6 * area(c.dim, c.dim) + area(c.dim, c.query_key_dim), dir,
+                          [&] { return FlashGau<T>(c); });
   Tensor<T, 2> mask;
   if (io.has("mask")) mask = io.template integers<std::uint8_t, 2>("mask").template cast<T>();
-  run_block<T, 3>(io, dir, options, block,
+  run_block<T, 3>(io, block, "x", "y", options,
                   [&](const Tensor<T, 3>& x) { return block.forward(x, mask); });
 }
 
 template <class T>
 void run_ffconvm(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
                  const RunOptions& options) {
-  FFConvM<T> block(config.get_int("dim_in", 1, kMax), config.get_int("dim_out", 1, kMax),
-                   conv_norm(config), config.get_int("kernel_size", 17, 1, 4095));
-  run_block<T, 3>(io, dir, options, block, [&](const Tensor<T, 3>& x) { return block.forward(x); });
+  refuse_stream(config, options);
+  const index_t in = config.get_int("dim_in", 1, kMax);
+  const index_t out = config.get_int("dim_out", 1, kMax);
+  const index_t taps = config.get_int("kernel_size", 17, 1, 4095);
+  run_sequence(io,
+               load_block(area(in, out) + area(out, taps), dir,
+                          [&] { return FFConvM<T>(in, out, conv_norm(config), taps); }),
+               options);
 }
 
 template <class T>
 void run_fsmn(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
               const RunOptions& options) {
+  refuse_stream(config, options);
   const std::string kind = config.get_string("kind", "");
   const index_t lorder = config.get_int("lorder", 20, 1, 4096);
   if (kind == "gated_block" || kind == "gated_block_dilated") {
-    GatedFsmnBlock<T> block(GatedFsmnConfig{config.get_int("dim", 1, kMax),
-                                            config.get_int("inner_channels", 256, 1, kMax), lorder,
-                                            kind == "gated_block_dilated"});
-    return run_block<T, 3>(io, dir, options, block,
-                           [&](const Tensor<T, 3>& x) { return block.forward(x); });
+    GatedFsmnConfig c;
+    c.dim = config.get_int("dim", 1, kMax);
+    c.inner_channels = config.get_int("inner_channels", 256, 1, kMax);
+    c.lorder = lorder;
+    c.dilated = kind == "gated_block_dilated";
+    const double size =
+        2 * area(c.dim, c.inner_channels) + 4 * area(c.inner_channels, c.inner_channels);
+    return run_sequence(io, load_block(size, dir, [&] { return GatedFsmnBlock<T>(c); }), options);
   }
   const index_t depth = config.get_int("depth", 2, 1, 16);
   if (kind == "densenet") {
-    DilatedDenseNet<T> block(config.get_int("in_channels", 1, kMax), depth, lorder);
-    return run_block<T, 4>(io, dir, options, block, [&](const Tensor<T, 4>& x) {
+    const index_t channels = config.get_int("in_channels", 1, kMax);
+    auto block = load_block(area(channels, depth * lorder), dir,
+                            [&] { return DilatedDenseNet<T>(channels, depth, lorder); });
+    return run_block<T, 4>(io, block, "x", "y", options, [&](const Tensor<T, 4>& x) {
       const Tensor<T, 3> flat = reshape<3>(x, {x.extent(0), x.extent(1), x.extent(2)});
       return reshape<4>(transpose(block.forward(transpose(flat, 1, 2)), 1, 2), x.shape());
     });
@@ -132,10 +126,14 @@ void run_fsmn(CaseIo<T>& io, const Config& config, const std::filesystem::path& 
   if (kind == "ffconvm_dilated") {
     const index_t in = config.get_int("dim_in", 1, kMax);
     const index_t out = config.get_int("dim_out", 1, kMax);
-    DilatedFFConv<T> block{LayerNorm<T>(in), Linear<T>(in, out),
-                           DilatedDenseNet<T>(out, depth, lorder)};
-    return run_block<T, 3>(io, dir, options, block,
-                           [&](const Tensor<T, 3>& x) { return block.forward(x); });
+    return run_sequence(io,
+                        load_block(area(in, out) + area(out, depth * lorder), dir,
+                                   [&] {
+                                     return DilatedFFConv<T>{
+                                         LayerNorm<T>(in), Linear<T>(in, out),
+                                         DilatedDenseNet<T>(out, depth, lorder)};
+                                   }),
+                        options);
   }
   FsmnConfig c;
   if (kind == "unideep") {
@@ -156,68 +154,60 @@ void run_fsmn(CaseIo<T>& io, const Config& config, const std::filesystem::path& 
   if (config.get_int("output_dim", c.dim, 1, kMax) != c.dim)
     throw ConfigError(config.label() + ": output_dim: expected that of input_dim, " +
                       std::to_string(c.dim));
-  Fsmn<T> block(c);
-  run_block<T, 3>(io, dir, options, block, [&](const Tensor<T, 3>& x) { return block.forward(x); });
+  run_sequence(io, load_block(2 * area(c.dim, c.hidden), dir, [&] { return Fsmn<T>(c); }), options);
 }
 
 template <class T>
 void run_scale_norm(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
                     const RunOptions& options) {
-  ScaleNorm<T> block(config.get_double("eps", 1e-5, 0.0, 1.0));
-  const auto forward = [&](const auto& x) { return block.forward(x); };
-  switch (io.rank("x")) {
-    case 2:
-      return run_block<T, 2>(io, dir, options, block, forward);
-    case 3:
-      return run_block<T, 3>(io, dir, options, block, forward);
-    default:
-      return run_block<T, 4>(io, dir, options, block, forward);
-  }
+  refuse_stream(config, options);
+  const double eps = config.get_double("eps", 1e-5, 0.0, 1.0);
+  auto block = load_block(1, dir, [&] { return ScaleNorm<T>(eps); });
+  run_rowwise(io, block, "x", "y", options);
 }
 
 template <class T>
 void run_global_layer_norm(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
                            const RunOptions& options) {
+  refuse_stream(config, options);
   const std::string norm = config.get_string("norm", "gln");
   const index_t dim = config.get_int("dim", 1, kMax);
   const double eps = config.get_double("eps", 1e-8, 0.0, 1.0);
   // (B, C, ...) to (B, T, C) and back.
   const auto run = [&](auto& block, const auto& forward) {
     const auto wrapped = [&](const auto& x) {
-      const index_t steps = x.size() / (x.extent(0) * x.extent(1));
+      index_t steps = 1;
+      for (std::size_t i = 2; i < x.shape().size(); ++i) steps *= x.extent(i);
       const Tensor<T, 3> flat = reshape<3>(x, Shape<3>{x.extent(0), x.extent(1), steps});
       const Tensor<T, 3> y = transpose(forward(transpose(flat, 1, 2)), 1, 2);
       return reshape<std::remove_cvref_t<decltype(x)>::kRank>(y, x.shape());
     };
     if (io.rank("x") == 4)
-      run_block<T, 4>(io, dir, options, block, wrapped);
+      run_block<T, 4>(io, block, "x", "y", options, wrapped);
     else
-      run_block<T, 3>(io, dir, options, block, wrapped);
+      run_block<T, 3>(io, block, "x", "y", options, wrapped);
   };
   if (norm == "gln" || norm == "cln" || norm == "ln") {
     const auto kind = norm == "gln"   ? SpeechNormKind::gln
                       : norm == "cln" ? SpeechNormKind::cln
                                       : SpeechNormKind::ln;
-    SpeechNorm<T> block(kind, dim, static_cast<int>(io.rank("x")), eps);
+    auto block = load_block(static_cast<double>(dim), dir, [&] {
+      return SpeechNorm<T>(kind, dim, static_cast<int>(io.rank("x")), eps);
+    });
     return run(block, [&](const Tensor<T, 3>& x) { return block.forward(x); });
   }
-  AsteroidNorm<T> block{Tensor<T, 1>({dim}, T{1}), Tensor<T, 1>(Shape<1>{dim})};
-  if (norm == "gLN")
-    return run(block,
-               [&](const Tensor<T, 3>& x) { return global_norm(x, block.gamma, block.beta, eps); });
-  if (norm == "fgLN")
-    return run(block, [&](const Tensor<T, 3>& x) {
-      return instance_norm(x, block.gamma, block.beta, eps);
-    });
-  if (norm == "cLN")
-    return run(block,
-               [&](const Tensor<T, 3>& x) { return layer_norm(x, block.gamma, block.beta, eps); });
-  if (norm == "cgLN")
-    return run(block, [&](const Tensor<T, 3>& x) {
-      return cumulative_norm(x, block.gamma, block.beta, eps);
-    });
-  throw ConfigError(config.label() + ": norm: expected gln, cln, ln, gLN, fgLN, cLN or cgLN, " +
-                    "found '" + detail::printable(norm) + "'");
+  const auto formula = [&]() -> decltype(&global_norm<T>) {
+    if (norm == "gLN") return &global_norm<T>;
+    if (norm == "fgLN") return &instance_norm<T>;
+    if (norm == "cLN") return &layer_norm<T, 3>;
+    if (norm == "cgLN") return &cumulative_norm<T>;
+    throw ConfigError(config.label() + ": norm: expected gln, cln, ln, gLN, fgLN, cLN or cgLN, " +
+                      "found '" + detail::printable(norm) + "'");
+  }();
+  auto block = load_block(static_cast<double>(dim), dir, [&] {
+    return AsteroidNorm<T>{Tensor<T, 1>({dim}, T{1}), Tensor<T, 1>(Shape<1>{dim})};
+  });
+  run(block, [&](const Tensor<T, 3>& x) { return formula(x, block.gamma, block.beta, eps); });
 }
 
 namespace {

@@ -1,12 +1,11 @@
 // Cases of attention layers, embeddings and distilling layers.
+#include "block_case.hpp"
 #include "models.hpp"
 #include "sampled_keys.hpp"
 
 #include "sequin/blocks/attention_layer.hpp"
 #include "sequin/blocks/data_embedding.hpp"
 #include "sequin/blocks/distil_conv.hpp"
-#include "sequin/io/load_model.hpp"
-#include "sequin/ops/loss.hpp"
 
 namespace sequin_cli {
 
@@ -32,20 +31,9 @@ void run_embedding(CaseIo<T>& io, Block& block, const WeightsSource& weights,
   Tape tape;
   const Tensor<T, 3> y = block.forward(x, marks);
   io.put("y", y);
-  if (!io.has("target")) return;
-  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
-  io.put("loss", loss);
-  if (!options.grad) return;
-  const Gradients g = tape.gradients(loss);
-  io.put_gradients(g, block);
-  io.put_gradient("input.x", g, x);
-  io.put_gradient("input.x_mark", g, marks);
-}
-
-void refuse_stream(const Config& config, const RunOptions& options) {
-  if (options.stream)
-    throw ConfigError(config.label() + ": --stream: expected a block with a streaming form, " +
-                      "found " + detail::printable(config.get_string("model", "")));
+  if (const auto g =
+          put_loss(io, options, tape, y, NamedInput{"x", x}, NamedInput{"x_mark", marks}))
+    io.put_gradients(*g, block);
 }
 
 }  // namespace
@@ -91,15 +79,9 @@ void run_attention(CaseIo<T>& io, const Config& config, const std::filesystem::p
   const Tensor<T, 3> y = layer.forward(queries, k, values.defined() ? values : k, context);
   io.put("y", y);
   if (!maps.empty()) io.put("attn", maps.front());
-  if (!io.has("target")) return;
-  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
-  io.put("loss", loss);
-  if (!options.grad) return;
-  const Gradients g = tape.gradients(loss);
-  io.put_gradients(g, layer);
-  io.put_gradient("input.queries", g, queries);
-  io.put_gradient("input.keys", g, keys);
-  io.put_gradient("input.values", g, values);
+  if (const auto g = put_loss(io, options, tape, y, NamedInput{"queries", queries},
+                              NamedInput{"keys", keys}, NamedInput{"values", values}))
+    io.put_gradients(*g, layer);
 }
 
 template <class T>
@@ -162,13 +144,8 @@ void run_distil_conv(CaseIo<T>& io, const Config& config, const std::filesystem:
   const Tensor<T, 3> y = block.forward(x, context);
   io.put("y", y);
   if (training) io.put_running_buffers(block);
-  if (!io.has("target")) return;
-  const Tensor<T, 0> loss = mse_loss(y, io.template get<3>("target"));
-  io.put("loss", loss);
-  if (!options.grad) return;
-  const Gradients g = tape.gradients(loss);
-  io.put_gradients(g, block);
-  io.put_gradient("input.x", g, x);
+  if (const auto g = put_loss(io, options, tape, y, NamedInput{"x", x}))
+    io.put_gradients(*g, block);
 }
 
 namespace {

@@ -3,7 +3,6 @@
 
 #include "sequin/blocks/attention_layer.hpp"
 #include "sequin/blocks/norm.hpp"
-#include "sequin/ops/dropout.hpp"
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -43,9 +42,7 @@ class DecoderLayer {
   /// x (B, T, D), memory (B, Tm, D) -> (B, T, D). Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, const Tensor<T, 3>& memory,
                        const ForwardContext<T>& context = {}) const {
-    const auto drop = [&](const Tensor<T, 3>& y) {
-      return context.training() ? dropout(y, dropout_, *context.dropout_generator) : y;
-    };
+    const auto drop = [&](const Tensor<T, 3>& y) { return dropout(y, dropout_, context); };
     const auto joined = [&](const Tensor<T, 3>& a, const Tensor<T, 3>& b,
                             const LayerNorm<T>& norm) {
       return add_layer_norm(a, drop(b), norm.weight, norm.bias, norm.eps);

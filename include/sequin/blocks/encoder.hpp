@@ -3,7 +3,6 @@
 
 #include "sequin/blocks/attention_layer.hpp"
 #include "sequin/blocks/norm.hpp"
-#include "sequin/ops/dropout.hpp"
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -39,11 +38,7 @@ class EncoderLayer {
 
   /// x (B, T, D) -> (B, T, D).
   Tensor<T, 3> forward(const Tensor<T, 3>& x, const ForwardContext<T>& context = {}) const {
-    const auto drop = [&](const Tensor<T, 3>& y) {
-      return context.dropout_generator == nullptr
-                 ? y
-                 : dropout(y, dropout_, *context.dropout_generator);
-    };
+    const auto drop = [&](const Tensor<T, 3>& y) { return dropout(y, dropout_, context); };
     const Tensor<T, 3> attended = attention.forward(x, x, x, context);
     const Tensor<T, 3> h = add_layer_norm(x, drop(attended), norm1.weight, norm1.bias, norm1.eps);
     const Tensor<T, 3> y = drop(conv2.forward(drop(conv1.forward(h, activation_))));

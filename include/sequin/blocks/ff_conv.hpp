@@ -5,7 +5,6 @@
 #include "sequin/blocks/linear.hpp"
 #include "sequin/blocks/norm.hpp"
 #include "sequin/ops/depthwise_conv1d.hpp"
-#include "sequin/ops/dropout.hpp"
 #include "sequin/ops/elementwise.hpp"
 #include "sequin/ops/scale_norm.hpp"
 
@@ -65,8 +64,7 @@ class FFConvM {
     const Tensor<T, 3> z = linear.forward(normed, Activation::silu);
     const Tensor<T, 3> y =
         depthwise_conv1d(z, conv_weight, {(conv_weight.extent(2) - 1) / 2, 1, true});
-    return context.dropout_generator == nullptr ? y
-                                                : dropout(y, kDropout, *context.dropout_generator);
+    return dropout(y, kDropout, context);
   }
 
   void initialize(Generator& generator) {

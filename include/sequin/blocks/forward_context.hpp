@@ -3,6 +3,7 @@
 
 #include "sequin/core/random.hpp"
 #include "sequin/core/tensor.hpp"
+#include "sequin/ops/dropout.hpp"
 
 #include <vector>
 
@@ -24,5 +25,11 @@ struct ForwardContext {
 
   bool training() const noexcept { return dropout_generator != nullptr; }
 };
+
+/// Dropout while training; x itself otherwise.
+template <Scalar T, std::size_t Rank>
+Tensor<T, Rank> dropout(const Tensor<T, Rank>& x, double p, const ForwardContext<T>& context) {
+  return context.training() ? dropout(x, p, *context.dropout_generator) : x;
+}
 
 }  // namespace sequin::inline SEQUIN_ABI

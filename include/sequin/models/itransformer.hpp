@@ -135,7 +135,7 @@ class ITransformer {
       throw ShapeError("iTransformer: x_enc is " + to_string(x_enc.shape()) +
                        ", expected [B, S, V=" + std::to_string(config_.enc_in) +
                        "] (V from enc_in)");
-    const Tensor<T, 3> tokens = drop(gelu(encode(x_enc, {}, context)), context);
+    const Tensor<T, 3> tokens = dropout(gelu(encode(x_enc, {}, context)), config_.dropout, context);
     return head_.forward(reshape<2>(tokens, {x_enc.extent(0), config_.enc_in * config_.d_model}));
   }
 
@@ -144,6 +144,15 @@ class ITransformer {
     value_embedding_.initialize(generator);
     encoder_.initialize(generator);
     head_.initialize(generator);
+  }
+
+  /// Which form a checkpoint with these names has; empty for none. `has(name)` says whether a name
+  /// is there.
+  template <class Has>
+  static std::string variant_of(Has&& has) {
+    if (!has("enc_embedding.value_embedding.weight")) return "";
+    if (has("projector.weight")) return "the official form";
+    return has("projection.weight") ? "the form of TSLib" : "";
   }
 
   void visit(Visitor<T>& v) {
@@ -170,12 +179,6 @@ class ITransformer {
                        std::to_string(config_.seq_len) + ", V >= 1] (S from seq_len)");
   }
 
-  Tensor<T, 3> drop(const Tensor<T, 3>& x, const ForwardContext<T>& context) const {
-    return context.dropout_generator == nullptr
-               ? x
-               : dropout(x, config_.dropout, *context.dropout_generator);
-  }
-
   /// Variates, then time marks, as tokens through the encoder: (B, V + M, D).
   Tensor<T, 3> encode(const Tensor<T, 3>& x, const Tensor<T, 3>& marks,
                       const ForwardContext<T>& context) const {
@@ -186,7 +189,8 @@ class ITransformer {
                          ", expected [B, S, M] with x_enc " + to_string(x.shape()));
       tokens = concat(tokens, transpose(marks, 1, 2), 1);
     }
-    return encoder_.forward(drop(value_embedding_.forward(tokens), context), context);
+    return encoder_.forward(dropout(value_embedding_.forward(tokens), config_.dropout, context),
+                            context);
   }
 
   /// The head on the variates' tokens, time-major again: (B, P, V).

@@ -152,18 +152,8 @@ Tensor<T, Rank> matmul(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b) {
             auto da = Tensor<T, Rank>::empty(a.shape());
             T* const to = da.data();
             for (index_t i = 0; i < batches; ++i) {
-              // B transposed: packed, as its columns are not adjacent.
-              const Tensor<T, 1> panels =
-                  detail::pack_b_parallel(b.data() + i * k * n, index_t{1}, n, n, k);
-              kernels::GemmProblem<T> p;
-              p.a = dc.data() + i * m * n;
-              p.a_row = n;
-              p.b = panels.data();
-              p.c = to + i * m * k;
-              p.c_row = k;
-              p.n = k;
-              p.k = n;
-              detail::parallel_gemm(p, m);
+              detail::multiply<T>({dc.data() + i * m * n, n, 1}, {b.data() + i * k * n, 1, n},
+                                  to + i * m * k, k, m, k, n);
             }
             g.add(av, da);
           }

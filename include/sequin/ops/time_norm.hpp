@@ -30,12 +30,13 @@ void check_time_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight, const Te
                        to_string(x.shape()) + ")");
 }
 
-/// out(b, c) = sum over time of f(x...), f given channel c's value of each of `per_channel` too.
+/// Fills `out` (B, C) with sums over the time of x: f(utterance, first channel, width, to) adds
+/// those of a register's width of channels.
 template <Scalar T, class F>
-void sum_over_time(const Tensor<T, 3>& shape_of, Tensor<double, 2>& out, F&& f) {
-  const index_t c = shape_of.extent(2);
+void sum_over_time(const Tensor<T, 3>& x, Tensor<double, 2>& out, F&& f) {
+  const index_t c = x.extent(2);
   double* const to = out.data();
-  parallel_for(shape_of.extent(0) * c, index_t{64}, [&](index_t begin, index_t end) {
+  parallel_for(x.extent(0) * c, index_t{64}, [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end;) {
       const index_t b = i / c;
       const index_t last = (std::min)(end, (b + 1) * c);
@@ -85,7 +86,7 @@ TimeMoments<T> time_moments(const Tensor<T, 3>& x, bool global, double eps) {
   return m;
 }
 
-/// y(b, t, c) = f(x's, and channel c's values of the (B, C) tables).
+/// A tensor of x's extents, row by row: f(utterance, offset of the row in x, row to write).
 template <Scalar T, class F>
 Tensor<T, 3> map_channels(const Tensor<T, 3>& x, F&& f) {
   const index_t steps = x.extent(1);
