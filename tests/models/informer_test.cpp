@@ -287,7 +287,8 @@ TEST_CASE("decoder_input: the last known steps, then zeros or ones", "[informer]
   for (const bool padding : {false, true}) {
     const auto d = decoder_input(x, 4, 3, padding);
     REQUIRE(identical(slice(d, 1, 0, 4), slice(x, 1, 2, 6)));
-    for (const float v : slice(d, 1, 4, 7).span()) REQUIRE(v == (padding ? 1.0f : 0.0f));
+    const auto horizon = slice(d, 1, 4, 7);
+    for (const float v : horizon.span()) REQUIRE(v == (padding ? 1.0f : 0.0f));
   }
 }
 
