@@ -31,6 +31,7 @@ namespace {
 struct BenchArguments {
   std::string dir;
   index_t batch = 1, length = 128, variates = 0;
+  double seconds = 2;
   int repeat = 100;
   bool train = false;
   bool json = false;
@@ -149,7 +150,7 @@ int bench_mossformer2(const BenchArguments& a) {
     report_forward(a, static_cast<double>(a.batch * a.length), "frames", [&] { model.mask(x); });
     return kDone;
   }
-  const auto samples = static_cast<index_t>(2 * c.sampling_rate);
+  const auto samples = static_cast<index_t>(std::llround(a.seconds * c.sampling_rate));
   const auto x = noise<2>({a.batch, samples}, generator);
   report_forward(a, static_cast<double>(a.batch * samples), "samples", [&] { model.separate(x); });
   return kDone;
@@ -230,6 +231,8 @@ static void add_bench(CLI::App& app, Action& chosen) {
   cmd->add_option("--batch", a->batch, "rows (1)")->check(CLI::Range(1, 1 << 20));
   cmd->add_option("--length", a->length, "tokens of a prompt, frames of features (128)")
       ->check(CLI::Range(1, 1 << 24));
+  cmd->add_option("--seconds", a->seconds, "audio to separate (2)")
+      ->check(CLI::Range(0.01, 3600.0));
   cmd->add_option("--variates", a->variates, "series (enc_in)")->check(CLI::Range(1, 1 << 20));
   cmd->add_option("--repeat", a->repeat, "measurements (100)")->check(CLI::Range(1, 1 << 24));
   cmd->add_flag("--train", a->train, "a training step too");

@@ -6,10 +6,13 @@
 #include "sequin/models/informer_config.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
+#include "sequin/models/mossformer2_config.hpp"
 #include "sequin/models/time_moe_config.hpp"
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -23,6 +26,7 @@ namespace {
 struct InfoArguments {
   std::string dir;
   index_t batch = 1, length = 128, variates = 0;
+  double seconds = 2;
 };
 
 double multiply_adds(const ITransformerConfig& c, const InfoArguments& a) {
@@ -116,6 +120,30 @@ double multiply_adds(const InformerConfig& c, const InfoArguments& a) {
   return static_cast<double>(a.batch) * work;
 }
 
+/// Frames of `samples`, or so many frames of features.
+double multiply_adds(const MossFormer2Config& c, double frames, index_t batch) {
+  const auto d = static_cast<double>(c.channels);
+  const auto n = static_cast<double>(c.in_channels);
+  const auto q = static_cast<double>(c.query_key_dim);
+  const auto i = static_cast<double>(c.inner_channels);
+  const auto group = static_cast<double>(c.group_size);
+  const auto taps = static_cast<double>(2 * c.lorder - 1);
+  const auto speakers = static_cast<double>(c.num_spks);
+  const auto ff = [](double in, double out) { return (in + 17) * out; };
+  // Scores and sums of a group, and the sums over all groups, of v and u together.
+  const double attention = group * (q + 4 * d) + 8 * q * d;
+  const double gau = ff(d, 4 * d) + ff(d, q) + ff(2 * d, d) + attention;
+  const double memory = (c.separates() ? 3 : 1) * i * taps;
+  const double fsmn = 2 * d * i + 2 * ff(i, i) + 2 * i * i + memory;
+  const double stack =
+      static_cast<double>(c.num_layers) * (gau + fsmn) + (c.extra_linear ? d * d : 0);
+  const double heads = speakers * (3 * d * d + d * static_cast<double>(c.out_channels));
+  const double codec =
+      c.separates() ? (1 + speakers) * n * static_cast<double>(c.encoder_kernel_size) : 0;
+  return static_cast<double>(batch) * frames *
+         (n * d + static_cast<double>(c.num_repeats) * stack + heads + codec);
+}
+
 int info(const InfoArguments& a) {
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const ModelInfo& model = model_of(config);
@@ -142,6 +170,18 @@ int info(const InfoArguments& a) {
     work = multiply_adds(c, a);
     given = "[" + std::to_string(a.batch) + ", " + std::to_string(a.length) + ", " +
             std::to_string(c.input_size) + "]";
+  } else if (name == "mossformer2") {
+    const auto c = MossFormer2Config::read(config);
+    const auto samples = static_cast<index_t>(std::llround(a.seconds * c.sampling_rate));
+    const index_t stride = c.encoder_kernel_size / 2;
+    const index_t frames =
+        c.separates() ? (std::max)(samples - c.encoder_kernel_size, index_t{0}) / stride + 1
+                      : a.length;
+    work = multiply_adds(c, static_cast<double>(frames), a.batch);
+    given = "[" + std::to_string(a.batch) + ", " +
+            (c.separates() ? std::to_string(samples)
+                           : std::to_string(a.length) + ", " + std::to_string(c.in_channels)) +
+            "]";
   }
 
   // Blocks without parameters have no weights.
@@ -181,8 +221,10 @@ static void add_info(CLI::App& app, Action& chosen) {
   const auto a = std::make_shared<InfoArguments>();
   cmd->add_option("dir", a->dir, "folder with config.json and weights")->required();
   cmd->add_option("--batch", a->batch, "rows (1)")->check(CLI::Range(1, 1 << 20));
-  cmd->add_option("--length", a->length, "tokens or time points (128)")
+  cmd->add_option("--length", a->length, "tokens, time points, frames of features (128)")
       ->check(CLI::Range(1, 1 << 24));
+  cmd->add_option("--seconds", a->seconds, "audio to separate (2)")
+      ->check(CLI::Range(0.01, 3600.0));
   cmd->add_option("--variates", a->variates, "series of a forecaster (enc_in)")
       ->check(CLI::Range(1, 1 << 20));
   cmd->callback([&chosen, a] { chosen = [a] { return info(*a); }; });
