@@ -2,7 +2,7 @@
 
 usage: torch_mossformer2.py OFFICIAL DIR [--seconds 2] [--threads 1] [--repeat 3]
 OFFICIAL: a clone of github.com/modelscope/ClearerVoice-Studio; DIR: config.json and
-weights.safetensors in the layout clearervoice_ss. Prints one JSON line with the median time and the
+model.safetensors in the layout clearervoice_ss. Prints one JSON line with the median time and the
 real-time factor. The official code is used as it is; where the three small packages that it imports
 (einops, rotary_embedding_torch, torchinfo) are not installed, the few calls that it makes of them are
 provided here.
@@ -77,7 +77,7 @@ def main():
     torch.set_num_threads(args.threads)
     config = json.load(open(args.dir + "/config.json"))
     model = official_network(args.official, config)
-    model.load_state_dict(load_safetensors(args.dir + "/weights.safetensors"))
+    model.load_state_dict(load_safetensors(args.dir + "/model.safetensors"))
     model.eval()
     samples = int(args.seconds * config.get("sampling_rate", 8000))
     x = 0.1 * torch.randn(1, samples)
