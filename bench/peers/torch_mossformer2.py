@@ -44,6 +44,10 @@ def rearrange(x, pattern, **sizes):
         return x.reshape(x.shape[0], -1, sizes["n"], x.shape[-1])
     if pattern == "b g n d -> b (g n) d":
         return x.reshape(x.shape[0], -1, x.shape[-1])
+    if pattern == "b (g j) -> b g 1 j":
+        return x.reshape(x.shape[0], -1, 1, sizes["j"])
+    if pattern == "... -> ... 1":
+        return x[..., None]
     raise NotImplementedError("rearrange: " + pattern)
 
 
