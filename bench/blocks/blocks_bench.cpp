@@ -15,23 +15,17 @@
 #include "sequin/core/arena.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/ops/time_norm.hpp"
+#include "support/noise.hpp"
 
 #include <benchmark/benchmark.h>
 
 namespace {
 
 using namespace sequin;
+using sequin_bench::noise;
 
 constexpr index_t kTime = 512;
 constexpr index_t kWidth = 256;
-
-template <std::size_t Rank>
-Tensor<float, Rank> noise(const Shape<Rank>& shape) {
-  Tensor<float, Rank> t(shape);
-  Generator generator(1);
-  for (float& v : t.span()) v = generator.normal<float>();
-  return t;
-}
 
 template <class Block>
 Block drawn(Block block) {

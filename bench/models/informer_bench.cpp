@@ -3,6 +3,7 @@
 #include "sequin/blocks/distil_encoder.hpp"
 #include "sequin/core/arena.hpp"
 #include "support/exponent.hpp"
+#include "support/noise.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -12,6 +13,7 @@ namespace {
 
 using namespace sequin;
 using sequin_bench::Exponent;
+using sequin_bench::noise;
 using sequin_bench::processor_seconds;
 
 constexpr index_t kShortest = 512;
@@ -31,20 +33,15 @@ DistilEncoder<float> encoder(AttentionKind kind) {
   return made;
 }
 
-Tensor<float, 3> noise(index_t length) {
-  Generator generator(2);
-  Tensor<float, 3> x({1, length, 64});
-  for (float& v : x.span()) v = generator.normal<float>();
-  return x;
-}
-
 /// The encoder in an arena that has its size.
 struct Run {
   DistilEncoder<float> model;
   Tensor<float, 3> x;
   Arena arena;
 
-  Run(AttentionKind kind, index_t length) : model(encoder(kind)), x(noise(length)) { (*this)(); }
+  Run(AttentionKind kind, index_t length) : model(encoder(kind)), x(noise<3>({1, length, 64})) {
+    (*this)();
+  }
 
   void operator()() {
     {

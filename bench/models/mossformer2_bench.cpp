@@ -3,6 +3,7 @@
 #include "sequin/core/arena.hpp"
 #include "sequin/models/mossformer2.hpp"
 #include "support/exponent.hpp"
+#include "support/noise.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -13,6 +14,7 @@ namespace {
 
 using namespace sequin;
 using sequin_bench::Exponent;
+using sequin_bench::noise;
 using sequin_bench::processor_seconds;
 
 MossFormer2<float> model(index_t layers) {
@@ -25,20 +27,13 @@ MossFormer2<float> model(index_t layers) {
   return made;
 }
 
-Tensor<float, 2> noise(index_t samples) {
-  Generator generator(2);
-  Tensor<float, 2> x({1, samples});
-  for (float& v : x.span()) v = 0.1F * generator.normal<float>();
-  return x;
-}
-
 /// 1, 2, 4, 8 and 16 seconds at 8 kHz through one layer.
 void BM_MossFormer2Exponent(benchmark::State& bench) {
   const MossFormer2<float> m = model(1);
   for (auto _ : bench) {
     Exponent exponent;
     for (index_t seconds = 1; seconds <= 16; seconds *= 2) {
-      const Tensor<float, 2> audio = noise(8000 * seconds);
+      const Tensor<float, 2> audio = noise<2>({1, 8000 * seconds});
       Arena arena;
       double least = INFINITY;
       for (int turn = 0; turn < 3; ++turn) {
@@ -63,7 +58,7 @@ BENCHMARK(BM_MossFormer2Exponent)->Iterations(1)->Unit(benchmark::kSecond);
 /// Two seconds of 8 kHz audio through all 24 layers.
 void BM_MossFormer2Whole(benchmark::State& bench) {
   const MossFormer2<float> m = model(24);
-  const Tensor<float, 2> audio = noise(16000);
+  const Tensor<float, 2> audio = noise<2>({1, 16000});
   Arena arena;
   for (auto _ : bench) {
     {

@@ -5,6 +5,7 @@
 
 #include "sequin/models/time_moe_generate.hpp"
 #include "sequin/stream/session.hpp"
+#include "support/noise.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -14,6 +15,7 @@
 namespace {
 
 using namespace sequin;
+using sequin_bench::noise;
 
 TimeMoeConfig size_50m(bool dense) {
   TimeMoeConfig c;
@@ -38,13 +40,6 @@ Block drawn(Block block) {
   return block;
 }
 
-Tensor<float, 2> noise(const Shape<2>& shape) {
-  Tensor<float, 2> x(shape);
-  Generator generator(2);
-  for (float& v : x.span()) v = generator.normal<float>();
-  return x;
-}
-
 /// Times f and g in turn; the medians.
 template <class F, class G>
 std::pair<double, double> in_turn(F&& f, G&& g, int repeat) {
@@ -66,7 +61,7 @@ void feed_forward() {
   const auto dense = drawn(SwiGLU<float>(c.hidden_size, 2 * c.intermediate_size));
   std::printf("%-34s %12s %12s %8s\n", "feed-forward block, tokens", "8 experts", "dense", "ratio");
   for (const index_t tokens : {1, 2, 4, 8, 32, 128, 512, 2048}) {
-    const auto x = noise({tokens, c.hidden_size});
+    const auto x = noise<2>({tokens, c.hidden_size});
     Arena one, two;
     const auto run = [&](Arena& arena, const auto& block) {
       {
@@ -86,7 +81,7 @@ void whole_model() {
   const auto dense = drawn(TimeMoe<float>(size_50m(true)));
   std::printf("\n%-34s %12s %12s %8s\n", "50M sizes", "8 experts", "dense", "ratio");
   for (const index_t length : {64, 512}) {
-    const Tensor<float, 3> x = noise({1, length}).reshaped<3>({1, length, 1});
+    const Tensor<float, 3> x = noise<3>({1, length, 1});
     const NoGrad no_grad;
     const auto [a, b] = in_turn([&] { mixture.forward(x, 64); }, [&] { dense.forward(x, 64); }, 5);
     std::printf("forward, %4td points %13s %9.1f ms %9.1f ms %8.2f   %.0f points/s\n", length, "",
@@ -103,7 +98,7 @@ void whole_model() {
     // Names of their own: clang 14 captures no structured binding.
     const index_t context = lengths.first;
     const index_t steps = lengths.second;
-    const auto series = noise({1, context});
+    const auto series = noise<2>({1, context});
     const auto [c, u] = in_turn([&] { generate(mixture, series, steps); },
                                 [&] { generate(mixture, series, steps, {}, false); }, 3);
     std::printf("%4td points, %3td more %13s %9.1f ms %9.1f ms %8.2f\n", context, steps, "", c, u,

@@ -1,25 +1,18 @@
 // What a decoder with experts does besides products: rotary positions, routing, dispatch, and one
 // query over a cache whose heads are shared or not.
 #include "sequin/blocks/key_value_cache.hpp"
-#include "sequin/core/random.hpp"
 #include "sequin/ops/attention.hpp"
 #include "sequin/ops/expert_dispatch.hpp"
 #include "sequin/ops/rotary.hpp"
 #include "sequin/ops/top_k.hpp"
+#include "support/noise.hpp"
 
 #include <benchmark/benchmark.h>
 
 namespace {
 
 using namespace sequin;
-
-template <std::size_t Rank>
-Tensor<float, Rank> noise(const Shape<Rank>& shape) {
-  Tensor<float, Rank> t(shape);
-  Generator generator(1);
-  for (float& v : t.span()) v = generator.normal<float>();
-  return t;
-}
+using sequin_bench::noise;
 
 Tensor<std::int64_t, 2> counted(index_t length) {
   Tensor<std::int64_t, 2> positions({1, length});

@@ -8,14 +8,12 @@ The network is written from the paper with the official parameter names.
 import argparse
 import json
 import os
-import statistics
-import time
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torch_safetensors import load_safetensors, save_safetensors
+from torch_peer import load_safetensors, median_ms, save_safetensors
 
 
 def make(directory):
@@ -92,17 +90,6 @@ class Model(nn.Module):
             h = layer(h, self.p)
         y = self.projector(self.encoder["norm"](h)).transpose(1, 2)
         return y * deviation + mean
-
-
-def median_ms(run, repeat):
-    for _ in range(3):
-        run()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
 
 
 def main():

@@ -10,15 +10,13 @@ provided here.
 import argparse
 import json
 import resource
-import statistics
 import sys
-import time
 import types
 
 import torch
 from torch import nn
 
-from torch_safetensors import load_safetensors
+from torch_peer import load_safetensors, median_ms
 
 
 class RotaryEmbedding(nn.Module):
@@ -83,23 +81,17 @@ def main():
     model = official_network(args.official, config)
     model.load_state_dict(load_safetensors(args.dir + "/model.safetensors"))
     model.eval()
-    samples = int(args.seconds * config.get("sampling_rate", 8000))
+    samples = int(args.seconds * config["sampling_rate"])
     x = 0.1 * torch.randn(1, samples)
-    times = []
     with torch.no_grad():
-        model(x)
-        for _ in range(args.repeat):
-            began = time.perf_counter()
-            model(x)
-            times.append(time.perf_counter() - began)
-    median = statistics.median(times)
+        median = median_ms(lambda: model(x), args.repeat, warm_up=1)
     print(
         json.dumps(
             {
                 "peer": "PyTorch " + torch.__version__,
                 "threads": args.threads,
-                "forward_ms": 1e3 * median,
-                "real_time_factor": median / args.seconds,
+                "forward_ms": median,
+                "real_time_factor": median / 1e3 / args.seconds,
                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
         )

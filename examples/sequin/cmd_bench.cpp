@@ -64,7 +64,8 @@ Tensor<float, Rank> noise(const Shape<Rank>& shape, Generator& generator) {
 
 /// A forward pass over so many items, in an arena of its size.
 template <class Forward>
-void report_forward(const BenchArguments& a, double items, const char* unit, Forward&& forward) {
+void report_forward(const BenchArguments& a, const char* what, int repeat, double items,
+                    const char* unit, Forward&& forward) {
   Arena arena;
   const auto run = [&] {
     {
@@ -73,8 +74,8 @@ void report_forward(const BenchArguments& a, double items, const char* unit, For
     }
     arena.fit();
   };
-  const auto time = sequin_examples::measure(run, a.repeat);
-  report(a, "forward", time, items, unit, arena.capacity());
+  const auto time = sequin_examples::measure(run, repeat);
+  report(a, what, time, items, unit, arena.capacity());
 }
 
 /// A step of Adam on the mean squared error of `forward(context)`.
@@ -106,7 +107,7 @@ int bench_itransformer(const BenchArguments& a) {
   Generator generator(1);
   const auto x = noise<3>({a.batch, c.seq_len, variates}, generator);
   const bool classifies = c.task == ITransformerConfig::Task::classification;
-  report_forward(a, static_cast<double>(a.batch), "windows", [&] {
+  report_forward(a, "forward", a.repeat, static_cast<double>(a.batch), "windows", [&] {
     if (classifies) {
       model.classify(x);
     } else {
@@ -127,7 +128,8 @@ int bench_informer(const BenchArguments& a) {
   Generator generator(1);
   const auto x = noise<3>({a.batch, c.seq_len, c.enc_in}, generator);
   const auto x_dec = noise<3>({a.batch, c.label_len + c.pred_len, c.dec_in}, generator);
-  report_forward(a, static_cast<double>(a.batch), "windows", [&] { model.forward(x, {}, x_dec); });
+  report_forward(a, "forward", a.repeat, static_cast<double>(a.batch), "windows",
+                 [&] { model.forward(x, {}, x_dec); });
   if (!a.train) return kDone;
   report_training(a, model, noise<3>({a.batch, c.pred_len, c.c_out}, generator), generator,
                   [&](ForwardContext<float> context) {
@@ -147,12 +149,14 @@ int bench_mossformer2(const BenchArguments& a) {
     const auto x = noise<3>({a.batch, channels_first ? c.in_channels : a.length,
                              channels_first ? a.length : c.in_channels},
                             generator);
-    report_forward(a, static_cast<double>(a.batch * a.length), "frames", [&] { model.mask(x); });
+    report_forward(a, "forward", a.repeat, static_cast<double>(a.batch * a.length), "frames",
+                   [&] { model.mask(x); });
     return kDone;
   }
   const auto samples = static_cast<index_t>(std::llround(a.seconds * c.sampling_rate));
   const auto x = noise<2>({a.batch, samples}, generator);
-  report_forward(a, static_cast<double>(a.batch * samples), "samples", [&] { model.separate(x); });
+  report_forward(a, "forward", a.repeat, static_cast<double>(a.batch * samples), "samples",
+                 [&] { model.separate(x); });
   return kDone;
 }
 
@@ -162,18 +166,12 @@ int bench_mamba(const BenchArguments& a) {
   const auto vocabulary = static_cast<std::uint32_t>(model.config().vocab_size);
   Tensor<std::int64_t, 2> ids({a.batch, a.length});
   for (auto& id : ids.span()) id = generator.below(vocabulary);
-  Arena arena;
   MambaState<float> state = model.initial_state(a.batch);
-  const auto prefill = [&] {
-    state.reset();
-    {
-      const ArenaScope scope(&arena);
-      model.prefill(ids, state);
-    }
-    arena.fit();
-  };
-  const auto prefill_time = sequin_examples::measure(prefill, (std::max)(a.repeat / 10, 3));
-  report(a, "prefill", prefill_time, static_cast<double>(ids.size()), "tokens", arena.capacity());
+  report_forward(a, "prefill", (std::max)(a.repeat / 10, 3), static_cast<double>(ids.size()),
+                 "tokens", [&] {
+                   state.reset();
+                   model.prefill(ids, state);
+                 });
   Session session(model, a.batch);
   std::vector<std::int64_t> now(static_cast<std::size_t>(a.batch));
   const auto step = [&] {
@@ -190,16 +188,8 @@ int bench_time_moe(const BenchArguments& a) {
   const index_t channels = model.config().input_size;
   Generator generator(1);
   const auto x = noise<3>({a.batch, a.length, channels}, generator);
-  Arena arena;
-  const auto forward = [&] {
-    {
-      const ArenaScope scope(&arena);
-      model.forward(x);
-    }
-    arena.fit();
-  };
-  const auto forward_time = sequin_examples::measure(forward, (std::max)(a.repeat / 10, 3));
-  report(a, "forward", forward_time, static_cast<double>(x.size()), "values", arena.capacity());
+  report_forward(a, "forward", (std::max)(a.repeat / 10, 3), static_cast<double>(x.size()),
+                 "values", [&] { model.forward(x); });
   Session session(model, a.batch);
   const auto now = noise<1>(Shape<1>{a.batch * channels}, generator);
   const auto step = [&] { session.step(now.span()); };

@@ -226,6 +226,19 @@ TEST_CASE("load_model: a folder's config and weights make the model that was sav
                  "missing: "));
 }
 
+TEST_CASE("load_model: a checkpoint of another variant is named") {
+  const TemporaryFolder folder;
+  put(folder / "config.json", kConfig);
+  for (const std::string wrapper : {"", "module."}) {
+    Entries e;
+    e.floats(wrapper + "enc_embedding.value_embedding.weight", {1000, 1000});
+    e.floats(wrapper + "projection.weight", {1, 1});
+    save_safetensors(folder / "weights.safetensors", e.list);
+    CHECK(contains(message_of<LoadError>([&] { load_model<ITransformer<float>>(folder.path()); }),
+                   "; by its names the file holds the form of TSLib"));
+  }
+}
+
 TEST_CASE("load_model: sizes that the weights cannot fill are refused before they are allocated") {
   const TemporaryFolder folder;
   save_safetensors(folder / "weights.safetensors", Entries().good().list);

@@ -53,6 +53,36 @@ void copy_elements(const WeightsSource& source, const TensorEntry& entry, std::s
 
 }  // namespace detail
 
+namespace detail {
+
+/// Entries by a model's names: checkpoints saved from PyTorch's parallel wrappers carry "module."
+/// before each.
+class EntryFinder {
+ public:
+  static constexpr std::string_view kWrapper = "module.";
+
+  explicit EntryFinder(const WeightsSource& source)
+      : source_(source),
+        wrapped_(!source.tensors().empty() &&
+                 std::ranges::all_of(source.tensors(), [](const TensorEntry& e) {
+                   return e.name.starts_with(kWrapper);
+                 })) {}
+
+  const TensorEntry* operator()(std::string_view name) const {
+    return source_.find(wrapped_ ? std::string(kWrapper).append(name) : std::string(name));
+  }
+  /// A stored name as the model has it.
+  std::string_view bare(std::string_view stored) const noexcept {
+    return wrapped_ ? stored.substr(kWrapper.size()) : stored;
+  }
+
+ private:
+  const WeightsSource& source_;
+  bool wrapped_;
+};
+
+}  // namespace detail
+
 /// Fills the parameters and buffers of `block` from `source`, by name. Every parameter must be
 /// there in its official shape (or under an alias), in any floating type (a counter also in int64);
 /// nothing else may be there but aliases and names that the block declares unused. All that is
@@ -62,15 +92,7 @@ template <class Block>
 void load_weights(Block& block, const WeightsSource& source) {
   using T = typename Block::value_type;
   auto list = parameters(block);
-  // Checkpoints saved from PyTorch's parallel wrappers carry their name before each.
-  constexpr std::string_view kWrapper = "module.";
-  const auto& all = source.tensors();
-  const bool wrapped = !all.empty() && std::ranges::all_of(all, [&](const TensorEntry& e) {
-    return e.name.starts_with(kWrapper);
-  });
-  const auto find = [&](const std::string& name) {
-    return source.find(wrapped ? std::string(kWrapper) + name : name);
-  };
+  const detail::EntryFinder find(source);
   std::vector<std::string> missing, surplus, misfit;
   std::map<std::string, bool, std::less<>> known;
   for (const auto& name : list.unused) known.emplace(name, true);
@@ -110,7 +132,7 @@ void load_weights(Block& block, const WeightsSource& source) {
     }
   }
   for (const TensorEntry& entry : source.tensors())
-    if (!known.contains(wrapped ? entry.name.substr(kWrapper.size()) : entry.name))
+    if (!known.contains(find.bare(entry.name)))
       surplus.push_back("'" + detail::printable(entry.name) + "'");
   if (!missing.empty() || !surplus.empty() || !misfit.empty()) {
     std::string what;
@@ -156,8 +178,9 @@ Model load_unprepared(const std::filesystem::path& dir) {
   } catch (const LoadError& e) {
     // A model with several variants can say from the names which one a file holds.
     if constexpr (requires { Model::variant_of([](std::string_view) { return true; }); }) {
+      const EntryFinder find(source);
       const std::string variant =
-          Model::variant_of([&](std::string_view name) { return source.find(name) != nullptr; });
+          Model::variant_of([&](std::string_view name) { return find(name) != nullptr; });
       if (!variant.empty())
         throw LoadError(std::string(e.what()) + "; by its names the file holds " + variant);
     }

@@ -1,6 +1,8 @@
-"""Reads and writes safetensors files of float tensors, for the peers of our benchmarks."""
+"""What the peers in PyTorch share: safetensors files of float tensors, and the clock."""
 import json
+import statistics
 import struct
+import time
 
 import numpy as np
 import torch
@@ -30,3 +32,14 @@ def save_safetensors(path, tensors):
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def median_ms(run, repeat, warm_up=3):
+    for _ in range(warm_up):
+        run()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
