@@ -1,4 +1,4 @@
-"""What the peers in PyTorch share: safetensors files of float tensors, and the clock."""
+"""What the peers in PyTorch share: safetensors files of float and whole numbers, and the clock."""
 import json
 import statistics
 import struct
@@ -16,7 +16,8 @@ def load_safetensors(path):
     out = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        data = np.frombuffer(raw[8 + length + begin : 8 + length + end], dtype=np.float32)
+        kind = np.int64 if entry["dtype"] == "I64" else np.float32
+        data = np.frombuffer(raw[8 + length + begin : 8 + length + end], dtype=kind)
         out[name] = torch.from_numpy(data.reshape(entry["shape"]).copy())
     return out
 
@@ -24,8 +25,9 @@ def load_safetensors(path):
 def save_safetensors(path, tensors):
     header, blobs, at = {}, [], 0
     for name, t in tensors.items():
-        data = t.detach().numpy().tobytes()
-        header[name] = {"dtype": "F32", "shape": list(t.shape), "data_offsets": [at, at + len(data)]}
+        data = t.detach().contiguous().numpy().tobytes()
+        kind = "I64" if t.dtype == torch.int64 else "F32"
+        header[name] = {"dtype": kind, "shape": list(t.shape), "data_offsets": [at, at + len(data)]}
         blobs.append(data)
         at += len(data)
     text = json.dumps(header).encode()

@@ -1,0 +1,156 @@
+#include "contest.hpp"
+
+#include "sequin/core/parallel.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <thread>
+
+namespace sequin_compare {
+
+namespace {
+
+struct Contender {
+  std::string name;
+  std::function<double(index_t calls)> seconds;
+  std::function<std::vector<float>()> output;
+  index_t calls = 1;
+  std::vector<double> times{};
+  double error = std::numeric_limits<double>::quiet_NaN();
+};
+
+double clocked(const std::function<void()>& run, index_t calls) {
+  const auto start = std::chrono::steady_clock::now();
+  for (index_t i = 0; i < calls; ++i) run();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<float> copied(std::span<const float> values) { return {values.begin(), values.end()}; }
+
+/// max |a - b| / max |b|; NaN when the sizes differ.
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return std::numeric_limits<double>::quiet_NaN();
+  double far = 0, top = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    far = (std::max)(far, std::abs(static_cast<double>(a[i]) - b[i]));
+    top = (std::max)(top, std::abs(static_cast<double>(b[i])));
+  }
+  return top > 0 ? far / top : far;
+}
+
+/// Calls whose time is about `batch` seconds, after a warm-up.
+void calibrate(Contender& c, double batch) {
+  double once = c.seconds(1);
+  c.calls = 1;
+  while (once * static_cast<double>(c.calls) < batch && c.calls < (index_t{1} << 24)) {
+    const double per_call = c.seconds(c.calls) / static_cast<double>(c.calls);
+    if (per_call * static_cast<double>(c.calls) >= batch / 2) {
+      c.calls = (std::max)(index_t{1}, static_cast<index_t>(batch / per_call));
+      return;
+    }
+    c.calls *= 4;
+    once = per_call;
+  }
+}
+
+Timing summary(Contender& c, double tolerance) {
+  std::sort(c.times.begin(), c.times.end());
+  const auto at = [&](double share) {
+    const double place = share * static_cast<double>(c.times.size() - 1);
+    const auto below = static_cast<std::size_t>(place);
+    const auto above = (std::min)(below + 1, c.times.size() - 1);
+    return c.times[below] +
+           (place - static_cast<double>(below)) * (c.times[above] - c.times[below]);
+  };
+  Timing t;
+  t.name = c.name;
+  t.seconds = at(0.5);
+  t.spread = 0.5 * (at(0.75) - at(0.25)) / t.seconds;
+  t.error = c.error;
+  t.agrees = std::isnan(c.error) || c.error <= tolerance;
+  return t;
+}
+
+/// Those of other processes that can do the line; what they cannot goes to `absent`.
+void add_processes(const Line& line, const std::vector<std::unique_ptr<PeerProcess>>& processes,
+                   const ContestOptions& options, std::vector<Contender>& contenders,
+                   std::vector<std::string>& absent) {
+  if (line.request.is_null()) return;
+  const std::string inputs = options.scratch + "/inputs.safetensors";
+  const std::string output = options.scratch + "/output.safetensors";
+  write_inputs(line, inputs);
+  for (const auto& process : processes) {
+    if (!process->alive()) continue;
+    try {
+      std::string why_not;
+      const auto names = process->prepare(line, inputs, options.threads, why_not);
+      if (!why_not.empty()) absent.push_back(process->name() + ": " + why_not);
+      for (std::size_t i = 0; i < names.size(); ++i) {
+        contenders.push_back({names[i],
+                              [p = process.get(), i](index_t calls) { return p->run(i, calls); },
+                              [p = process.get(), i, output] { return p->output(i, output); }});
+      }
+    } catch (const std::exception& e) {
+      absent.push_back(process->name() + ": " + e.what());
+    }
+  }
+}
+
+}  // namespace
+
+const Timing* Result::best() const {
+  const Timing* fastest = nullptr;
+  for (const Timing& t : peers)
+    if (t.agrees && (fastest == nullptr || t.seconds < fastest->seconds)) fastest = &t;
+  return fastest;
+}
+
+Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerProcess>>& processes,
+               const Limits& limits, const ContestOptions& options) {
+  const Line line = maker.make(options.threads);
+  std::vector<Contender> contenders;
+  contenders.push_back({"Sequin", [&line](index_t calls) { return clocked(line.run, calls); },
+                        [&line] { return copied(line.output()); }});
+  for (const LocalPeer& peer : line.local)
+    contenders.push_back({peer.name, [&peer](index_t calls) { return clocked(peer.run, calls); },
+                          [&peer] { return copied(peer.output()); }});
+  Result result;
+  add_processes(line, processes, options, contenders, result.absent);
+
+  const double batch = line.floor_seconds > 0 ? line.floor_seconds : options.batch_seconds;
+  std::vector<float> expected;
+  for (Contender& c : contenders) {
+    calibrate(c, batch);
+    if (!line.output) continue;
+    const std::vector<float> output = c.output();
+    if (&c == &contenders.front()) expected = output;
+    c.error = distance(output, expected);
+    if (std::isnan(c.error))
+      throw std::runtime_error(maker.name + ": " + c.name + " gives " +
+                               std::to_string(output.size()) + " numbers, expected " +
+                               std::to_string(expected.size()));
+  }
+  const std::size_t count = contenders.size();
+  for (int round = 0; round < options.rounds; ++round)
+    for (std::size_t i = 0; i < count; ++i) {
+      Contender& c = contenders[(i + static_cast<std::size_t>(round)) % count];
+      // Threads of the one before may still spin.
+      if (options.threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      c.seconds(1);
+      c.times.push_back(c.seconds(c.calls) / static_cast<double>(c.calls));
+    }
+
+  result.group = maker.group;
+  result.name = maker.name;
+  result.threads = options.threads;
+  result.limit_seconds = limits.seconds(line.work, options.threads);
+  result.ours = summary(contenders.front(), line.tolerance);
+  for (std::size_t i = 1; i < count; ++i)
+    result.peers.push_back(summary(contenders[i], line.tolerance));
+  return result;
+}
+
+}  // namespace sequin_compare

@@ -1,0 +1,45 @@
+/// Runs a line's contenders turn by turn and keeps what was found.
+#pragma once
+
+#include "limits.hpp"
+#include "line.hpp"
+#include "peer_process.hpp"
+
+namespace sequin_compare {
+
+/// What one contender of a line took.
+struct Timing {
+  std::string name;
+  double seconds = 0;  ///< median over the rounds, of one call
+  double spread = 0;   ///< half the distance between the quartiles, over the median
+  double error = 0;    ///< of its output against ours, relative to the largest; NaN: unknown
+  bool agrees = true;
+};
+
+struct Result {
+  std::string group, name;
+  index_t threads = 1;
+  Timing ours;
+  std::vector<Timing> peers;
+  std::vector<std::string> absent;  ///< "PyTorch: why not"
+  double limit_seconds = 0;
+
+  /// The fastest peer whose output agrees; nullptr without one.
+  const Timing* best() const;
+};
+
+struct ContestOptions {
+  index_t threads = 1;
+  int rounds = 11;
+  double batch_seconds = 0.03;  ///< of calls under one look at the clock
+  std::string scratch;          ///< a folder for what goes to and from other processes
+};
+
+Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerProcess>>& processes,
+               const Limits& limits, const ContestOptions& options);
+
+/// A machine-readable form, and a table of it with the limits above.
+nlohmann::json to_json(const std::vector<Result>& results, const Limits& limits);
+std::string to_markdown(const nlohmann::json& report);
+
+}  // namespace sequin_compare

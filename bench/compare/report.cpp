@@ -1,0 +1,124 @@
+// Results as JSON, and JSON as a table.
+#include "contest.hpp"
+
+#include <cmath>
+#include <cstdio>
+
+namespace sequin_compare {
+
+namespace {
+
+nlohmann::json to_json(const Timing& t) {
+  nlohmann::json j{{"name", t.name}, {"seconds", t.seconds}, {"spread", t.spread}};
+  if (std::isnan(t.error))
+    j["error"] = nullptr;
+  else
+    j["error"] = t.error;
+  j["agrees"] = t.agrees;
+  return j;
+}
+
+std::string text(const char* format, double value) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, format, value);
+  return buffer;
+}
+
+/// Three digits with a unit.
+std::string duration(double seconds) {
+  const char* unit = "s";
+  if (seconds < 1e-6) {
+    seconds *= 1e9, unit = "ns";
+  } else if (seconds < 1e-3) {
+    seconds *= 1e6, unit = "us";
+  } else if (seconds < 1) {
+    seconds *= 1e3, unit = "ms";
+  }
+  return text(seconds >= 100 ? "%.0f" : seconds >= 10 ? "%.1f" : "%.2f", seconds) + " " + unit;
+}
+
+}  // namespace
+
+nlohmann::json to_json(const std::vector<Result>& results, const Limits& limits) {
+  nlohmann::json bandwidth = nlohmann::json::array();
+  for (const auto& b : limits.bandwidth)
+    bandwidth.push_back({{"bytes", b.size}, {"copy", b.copy}, {"read", b.read}});
+  nlohmann::json lines = nlohmann::json::array();
+  for (const Result& r : results) {
+    nlohmann::json peers = nlohmann::json::array();
+    for (const Timing& t : r.peers) peers.push_back(to_json(t));
+    nlohmann::json line{{"group", r.group},
+                        {"name", r.name},
+                        {"threads", r.threads},
+                        {"sequin", to_json(r.ours)},
+                        {"peers", peers},
+                        {"absent", r.absent},
+                        {"limit_seconds", r.limit_seconds}};
+    if (const Timing* const best = r.best(); best != nullptr) {
+      line["best_peer"] = best->name;
+      line["ratio"] = r.ours.seconds / best->seconds;
+    }
+    lines.push_back(line);
+  }
+  return {{"limits", {{"flops", limits.flops}, {"exps", limits.exps}, {"bandwidth", bandwidth}}},
+          {"instruction_set", sequin::kInstructionSet},
+          {"compiler", SEQUIN_COMPARE_COMPILER},
+          {"flags", SEQUIN_COMPARE_FLAGS},
+          {"lines", lines}};
+}
+
+std::string to_markdown(const nlohmann::json& report) {
+  std::string out;
+  const auto& limits = report.at("limits");
+  out += "Limits of one thread, measured in this run: " +
+         text("%.1f", 1e-9 * limits.at("flops").get<double>()) +
+         " GFLOP/s in fused multiply-adds, " +
+         text("%.2f", 1e-9 * limits.at("exps").get<double>()) +
+         "e9 exponentials a second; copying (bytes read and written, a second) and reading:\n\n";
+  std::string head = "| size |", rule = "| --- |", copy = "| copy, GB/s |", read = "| read, GB/s |";
+  for (const auto& b : limits.at("bandwidth")) {
+    const double kib = b.at("bytes").get<double>() / 1024;
+    head += ' ' + (kib < 1024 ? text("%.0f KiB", kib) : text("%.0f MiB", kib / 1024)) + " |";
+    rule += " --- |";
+    copy += ' ' + text("%.0f", 1e-9 * b.at("copy").get<double>()) + " |";
+    read += ' ' + text("%.0f", 1e-9 * b.at("read").get<double>()) + " |";
+  }
+  out += head + '\n' + rule + '\n' + copy + '\n' + read + "\n\n";
+  out += report.at("compiler").get<std::string>() + ", `" + report.at("flags").get<std::string>() +
+         "` (" + report.at("instruction_set").get<std::string>() + ")\n";
+  std::string group;
+  for (const auto& line : report.at("lines")) {
+    const auto threads = line.at("threads").get<int>();
+    const std::string title = line.at("group").get<std::string>() + ", " + std::to_string(threads) +
+                              (threads == 1 ? " thread" : " threads");
+    if (title != group) {
+      group = title;
+      out += "\n### " + group +
+             "\n\n| line | Sequin | best peer | ratio | of the limit | spread | others |\n"
+             "| --- | --- | --- | --- | --- | --- | --- |\n";
+    }
+    const auto& ours = line.at("sequin");
+    const double seconds = ours.at("seconds");
+    out += "| " + line.at("name").get<std::string>() + " | " + duration(seconds) + " | ";
+    const std::string best = line.value("best_peer", std::string());
+    std::string others;
+    double spread = ours.at("spread");
+    for (const auto& peer : line.at("peers")) {
+      const std::string name = peer.at("name");
+      if (name == best) {
+        out += name + ' ' + duration(peer.at("seconds"));
+        spread = (std::max)(spread, peer.at("spread").get<double>());
+        continue;
+      }
+      others += (others.empty() ? "" : ", ") + name + ' ' + duration(peer.at("seconds"));
+      if (!peer.at("agrees").get<bool>()) others += " (other result)";
+    }
+    out += best.empty() ? "none | | " : " | " + text("%.2f", line.at("ratio")) + " | ";
+    const double limit = line.at("limit_seconds");
+    out += (limit > 0 ? text("%.2f", limit / seconds) : std::string("–")) + " | " +
+           text("%.0f %%", 100 * spread) + " | " + others + " |\n";
+  }
+  return out;
+}
+
+}  // namespace sequin_compare
