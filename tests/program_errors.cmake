@@ -98,6 +98,10 @@ if(AUDIO)
   refuses("expected 2 files as --source, found 1" sisdr --estimate ${AUDIO}/tone.wav ${pair})
 endif()
 
+set(departures ${GOLDEN}/../../../examples/data/us_departures.csv)
+refuses("the series has 7 variates, expected the model's enc_in = 4" forecast
+        ${GOLDEN}/informer_tslib/long_term_forecast --input ${departures} -o out)
+
 set(time_moe ${GOLDEN}/time_moe/moe_readme)
 file(WRITE ${WORK}/few.csv "date,a\n2020-01-01 00:00:00,1\n2020-01-01 01:00:00,\n")
 refuses("expected a number, found ''" forecast ${time_moe} --input few.csv --evaluate)
@@ -107,6 +111,10 @@ refuses("--column is 'b'" forecast ${time_moe} --input few.csv --column b -o out
 refuses("--horizon" forecast ${forecaster} --input few.csv --horizon 3 -o out)
 changed(neither time_moe/moe_readme "\"apply_aux_loss\": true" "\"apply_aux_loss\": false")
 refuses("found neither" check neither)
+refuses("expected 'input.input_ids' or 'input.series', found neither" run ${time_moe}
+        --input ${time_moe}/weights.safetensors --output out)
+changed(experts blocks/load_balancing_loss/mask "\"num_experts\": 5" "\"num_experts\": 7")
+refuses("expected [N, 7], found [21, 5]" check experts)
 changed(dense time_moe/moe_readme "\"apply_aux_loss\": true" "\"apply_aux_loss\": false")
 file(READ ${WORK}/dense/config.json text)
 string(REPLACE "\"use_dense\": false" "\"use_dense\": true" text "${text}")

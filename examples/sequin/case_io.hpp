@@ -51,6 +51,12 @@ class CaseIo {
   sequin::Tensor<T, Rank> maybe(const std::string& name) const {
     return has(name) ? get<Rank>(name) : sequin::Tensor<T, Rank>{};
   }
+  /// An input that may be floating or integer.
+  template <std::size_t Rank>
+  sequin::Tensor<T, Rank> numbers(const std::string& name) const {
+    const sequin::DType dtype = entry(name).dtype;
+    return read<T, Rank>(name, is_floating(dtype));
+  }
   /// An integer input.
   template <class Integer, std::size_t Rank>
   sequin::Tensor<Integer, Rank> integers(const std::string& name) const {
@@ -95,6 +101,11 @@ class CaseIo {
   const std::string& label() const { return file_->label(); }
 
  private:
+  static bool is_floating(sequin::DType d) noexcept {
+    using sequin::DType;
+    return d == DType::F32 || d == DType::F64 || d == DType::F16 || d == DType::BF16;
+  }
+
   const sequin::TensorEntry& entry(const std::string& name) const {
     const sequin::TensorEntry* const e = file_->find("input." + name);
     if (e == nullptr)
@@ -109,9 +120,7 @@ class CaseIo {
     if (e.shape.size() != Rank)
       throw sequin::LoadError(label() + ": 'input." + name + "': expected " + std::to_string(Rank) +
                               " axes, found " + std::to_string(e.shape.size()));
-    const bool is_float = e.dtype == sequin::DType::F32 || e.dtype == sequin::DType::F64 ||
-                          e.dtype == sequin::DType::F16 || e.dtype == sequin::DType::BF16;
-    if (floating != is_float)
+    if (floating != is_floating(e.dtype))
       throw sequin::LoadError(label() + ": 'input." + name + "': expected " +
                               (floating ? "a floating type" : "integers") + ", found " +
                               std::string(sequin::dtype_name(e.dtype)));

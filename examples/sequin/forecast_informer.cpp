@@ -32,6 +32,11 @@ class InformerForecaster : public Forecaster {
     if (input.horizon() != c.pred_len)
       throw ConfigError("Informer: the horizon is " + std::to_string(input.horizon()) +
                         ", expected the model's pred_len = " + std::to_string(c.pred_len));
+    for (const auto& [key, expected] : {std::pair{"enc_in", c.enc_in}, {"dec_in", c.dec_in}})
+      if (input.history.extent(2) != expected)
+        throw ConfigError("Informer: the series has " + std::to_string(input.history.extent(2)) +
+                          " variates, expected the model's " + key + " = " +
+                          std::to_string(expected));
     const index_t steps = input.history.extent(1);
     const index_t label = (std::min)(c.label_len, steps);
     const Tensor<float, 3> x_dec = decoder_input(input.history, label, c.pred_len, c.padding);

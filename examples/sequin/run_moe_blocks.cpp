@@ -73,6 +73,10 @@ void run_load_balancing_loss(CaseIo<T>& io, const Config& config, const std::fil
   std::vector<Tensor<T, 2>> logits;
   for (index_t i = 0; i < layers; ++i) {
     logits.push_back(io.template get<2>("gate_logits." + std::to_string(i)));
+    if (config.has("num_experts") && logits[0].extent(1) != config.get_int("num_experts", 1, kMax))
+      throw LoadError(io.label() + ": 'input.gate_logits.0': expected [N, " +
+                      std::to_string(config.get_int("num_experts", 1, kMax)) + "], found " +
+                      to_string(logits[0].shape()) + " (num_experts of the config)");
     if (options.grad) logits.back().set_requires_grad();
   }
   Tensor<T, 1> mask;

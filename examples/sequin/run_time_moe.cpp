@@ -30,6 +30,15 @@ Pass<T> whole(const TimeMoe<T>& model, const Tensor<T, 3>& x, TimeMoeCall<T> cal
   return pass;
 }
 
+/// labels or loss_masks, (B, L, C) or (B, L): then C is 1; weights may be integers.
+template <class T>
+Tensor<T, 3> per_step(const CaseIo<T>& io, const char* name) {
+  if (!io.has(name)) return {};
+  if (io.rank(name) != 2) return io.template numbers<3>(name);
+  const auto flat = io.template numbers<2>(name);
+  return flat.template reshaped<3>({flat.extent(0), flat.extent(1), 1});
+}
+
 /// Copies row `from` of a to row `to` of b.
 template <class T>
 void copy_row(const Tensor<T, 2>& a, index_t from, Tensor<T, 2>& b, index_t to) {
@@ -103,6 +112,8 @@ void run_time_moe(CaseIo<T>& io, const Config&, const std::filesystem::path& dir
                   const RunOptions& options) {
   auto model = load_model<TimeMoe<T>>(dir);
   const TimeMoeConfig& c = model.config();
+  if (!io.has("input_ids") && !io.has("series"))
+    throw LoadError(io.label() + ": expected 'input.input_ids' or 'input.series', found neither");
   if (io.has("input_ids")) {
     Tensor<T, 3> x;
     if (io.rank("input_ids") == 2) {
@@ -140,8 +151,8 @@ void run_time_moe(CaseIo<T>& io, const Config&, const std::filesystem::path& dir
     }
     if (io.has("labels")) {
       const auto loss_of = [&](const Pass<T>& p) {
-        return time_moe_loss(model, p.hidden, p.routings, io.template get<3>("labels"),
-                             io.template maybe<3>("loss_masks"), call.attention_mask);
+        return time_moe_loss(model, p.hidden, p.routings, per_step(io, "labels"),
+                             per_step(io, "loss_masks"), call.attention_mask);
       };
       const TimeMoeLoss<T> loss = loss_of(shown);
       io.put("loss", loss.loss);

@@ -81,6 +81,25 @@ TEST_CASE("SparseMoe: gradients of input and router are those of finite differen
   CHECK(router.ok(1e-8));
 }
 
+TEST_CASE("SparseMoe: an expert that no token chose has gradients of zeros, not none") {
+  auto block = drawn<float>(small());
+  set_requires_grad(block);
+  Routing<float> routing;
+  Tape tape;
+  const auto y = block.forward(wavy<float, 3>({1, 1, 6}, 0.4), &routing);
+  const Gradients g = tape.gradients(y, wavy<float, 3>({1, 1, 6}, 0.9));
+  for (std::int64_t e = 0; e < 4; ++e) {
+    const auto& expert = block.experts[static_cast<std::size_t>(e)];
+    const bool idle = routing.selected_experts(0, 0) != e && routing.selected_experts(0, 1) != e;
+    for (const auto* map : {&expert.gate_proj, &expert.up_proj, &expert.down_proj}) {
+      REQUIRE(g.has(map->weight));
+      double size = 0;
+      for (const float v : g.of(map->weight).span()) size += std::abs(v);
+      CHECK((size == 0) == idle);
+    }
+  }
+}
+
 TEST_CASE("SparseMoe: the result does not depend on the number of threads or on recording") {
   SparseMoeConfig c = small();
   c.hidden_size = 64;

@@ -146,6 +146,15 @@ TEST_CASE("TimeMoe: the longest head that fits answers, the first one cut where 
   CHECK(model.forward(x, 9).extent(2) == 8);
 }
 
+TEST_CASE("TimeMoe: heads that do not ascend are tried in their order, the first without a test") {
+  TimeMoeConfig c = small(true);
+  c.horizon_lengths = {8, 1, 32, 2};
+  const auto model = drawn<float>(c);
+  CHECK(model.head_for(0) == 0);
+  for (const index_t h : {1, 3, 8, 31}) CHECK(model.head_for(h) == 1);
+  CHECK(model.head_for(32) == 3);
+}
+
 TEST_CASE("TimeMoe: a Session gives what forward gives, again after a reset, without allocating") {
   for (const bool dense : {false, true}) {
     const auto model = drawn<float>(small(dense));

@@ -193,6 +193,16 @@ TEST_CASE("attention: float gradients are those of double") {
   for (std::size_t i = 0; i < 3; ++i) CHECK(difference(single[i], twice[i]) < 2e-5);
 }
 
+TEST_CASE("attention: a query with one key passes exactly no gradient to it") {
+  auto q = random_tensor<float>({16, 1, 3, 16}, 1), k = random_tensor<float>({16, 1, 3, 16}, 2);
+  const auto v = random_tensor<float>({16, 1, 3, 17}, 3);
+  q.set_requires_grad(), k.set_requires_grad();
+  Tape tape;
+  const Gradients g = tape.gradients(attention(q, k, v), random_tensor<float>({16, 1, 3, 17}, 4));
+  for (const Tensor<float, 4>& d : {g.of(q), g.of(k)})
+    for (const float x : d.span()) REQUIRE(x == 0);
+}
+
 TEST_CASE("attention: a query that sees no key gives zeros and passes no gradient") {
   auto q = random_tensor<float>({1, 4, 1, 3}, 1);
   auto k = random_tensor<float>({1, 2, 1, 3}, 2);

@@ -54,7 +54,8 @@ Routing<T> route(const Tensor<T, 2>& router_logits, index_t k, bool normalize) {
 /// `TimeMoeSparseExpertsLayer` of Time-MoE (after Qwen2-MoE):
 /// y = sum over the chosen of weight_j expert_j(x) + sigmoid(shared_expert_gate x)
 /// shared_expert(x). Each expert gathers its tokens and computes them together, so that the cost
-/// follows the experts that are chosen, not those that exist.
+/// follows the experts that are chosen, not those that exist. The weights of one that no token
+/// chose have a gradient of zeros, as in the official code (Adam moves them by their moments).
 template <Scalar T>
 class SparseMoe {
  public:
@@ -99,9 +100,10 @@ class SparseMoe {
                                shared_expert_gate.forward(tokens, Activation::sigmoid))
                          : Tensor<T, 2>(tokens.shape());
     for (index_t e = 0; e < plan.experts(); ++e) {
-      if (plan.count(e) == 0) continue;
-      const Tensor<T, 2> made =
-          experts[static_cast<std::size_t>(e)].forward(gather_tokens(tokens, plan, e));
+      const SwiGLU<T>& expert = experts[static_cast<std::size_t>(e)];
+      // Recorded even without tokens: its gradients are zeros then, not missing.
+      if (plan.count(e) == 0 && recording(tokens, expert.down_proj.weight) == nullptr) continue;
+      const Tensor<T, 2> made = expert.forward(gather_tokens(tokens, plan, e));
       y = add_expert(std::move(y), made, r.routing_weights, plan, e);
     }
     if (routing != nullptr) *routing = std::move(r);

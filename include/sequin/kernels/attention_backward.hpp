@@ -78,6 +78,29 @@ void backward_row(T* s, T* dp, index_t n, T max, T normaliser, T delta, const T*
   }
 }
 
+/// The same without dropout for a row whose keys are all in this tile: delta is the mean of dp by
+/// these very p, so that ds adds up to 0 but for its own rounding. The gradient that all keys have
+/// in common, a key projection's bias, is 0 by mathematics and would otherwise gather the
+/// difference to the forward pass from every row.
+template <class T>
+void backward_whole_row(T* s, T* dp, index_t n, T max, T normaliser) {
+  using Vec = simd::Vec<T>;
+  const Vec reference(max == -std::numeric_limits<T>::infinity() ? T{0} : max);
+  const Vec scale(normaliser), none(T{0});
+  Vec total(T{0}), weighted(T{0});
+  for (index_t j = 0; j < n; j += simd::kLanes<T>) {
+    const Vec p = exp2_nonpositive<T>(simd::load<T>(s + j) - reference) * scale;
+    simd::store<T>(s + j, p);
+    total = total + p;
+    // What a key that is not seen holds, NaN included, has no influence on the others.
+    weighted = simd::fma<T>(p, simd::select<T>(p != none, simd::load<T>(dp + j), none), weighted);
+  }
+  const T sum = simd::reduce_add<T>(total);
+  const Vec shift(sum != T{0} ? simd::reduce_add<T>(weighted) / sum : T{0});
+  for (index_t j = 0; j < n; j += simd::kLanes<T>)
+    simd::store<T>(dp + j, simd::load<T>(s + j) * (simd::load<T>(dp + j) - shift));
+}
+
 /// Queries [i0, i0 + rows) against the packed tile of keys [j0, j0 + keys).
 template <class T>
 void backward_tile(const AttentionProblem<T>& a, const BackwardScratch<T>& w, index_t b, index_t h,
@@ -95,6 +118,10 @@ void backward_tile(const AttentionProblem<T>& a, const BackwardScratch<T>& w, in
     T* const s = w.p + r * kBackwardKeys;
     const index_t limit = std::clamp(a.limit(i) - j0, index_t{0}, keys);
     if (limit < n || keep != nullptr) mask_scores(s, n, limit, keep);
+    if (a.drop_below == 0 && a.keys() <= kBackwardKeys) {
+      backward_whole_row(s, w.ds + r * kBackwardKeys, n, max[head + i], normaliser[head + i]);
+      continue;
+    }
     T factor[static_cast<std::size_t>(kDropoutBlock)];
     if (a.drop_below != 0) dropout_factors(a, head + i, j0 / kDropoutBlock, factor);
     backward_row(s, w.ds + r * kBackwardKeys, n, max[head + i], normaliser[head + i], w.delta[i],

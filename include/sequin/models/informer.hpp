@@ -19,6 +19,10 @@ namespace sequin::inline SEQUIN_ABI {
 /// ProbSparse attention draws keys in every call, where the official code draws anew each time:
 /// here from `ForwardContext::key_sampler`, and without one from a fixed seed, so that the same
 /// input gives the same forecast.
+///
+/// Knowingly different: with one head the Time-Series-Library squeezes an axis too many, by which
+/// the queries that are active in one batch entry are so in all of them. Here an entry's result
+/// never depends on the others; with one entry at a time it is the official one.
 template <Scalar T>
 class Informer {
  public:

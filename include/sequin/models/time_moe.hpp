@@ -185,15 +185,13 @@ class TimeMoe {
     return lm_heads_[j].forward(hidden);
   }
 
-  /// The head that answers for at most `max_horizon` steps: the last of those not longer, up to the
-  /// first that is; the first where even that is longer. `max_horizon` <= 0: the first.
+  /// The head that answers for at most `max_horizon` steps: in the order given the last before one
+  /// that is longer, where the first passes whatever its length. `max_horizon` <= 0: the first.
   std::size_t head_for(index_t max_horizon) const noexcept {
-    std::size_t best = 0;
-    for (std::size_t j = 0; j < config_.horizon_lengths.size(); ++j) {
-      if (max_horizon <= 0 || config_.horizon_lengths[j] > max_horizon) break;
-      best = j;
-    }
-    return best;
+    const std::vector<index_t>& lengths = config_.horizon_lengths;
+    std::size_t next = 1;
+    while (next < lengths.size() && lengths[next] <= max_horizon) ++next;
+    return next - 1;
   }
 
   /// x (B, L, C) -> logits (B, L, h * C) of the head for `max_horizon_length`, cut to that many

@@ -17,8 +17,8 @@ namespace sequin::inline SEQUIN_ABI {
 /// do not count. No gradient passes through F. 0 when no token counts (the official code: NaN).
 ///
 /// Fedus et al., "Switch Transformers", arXiv 2101.03961, equations 4 to 6, with k choices as in
-/// `load_balancing_loss_func` of Time-MoE, whose masked form only works for k = 2.
-/// Throws ShapeError.
+/// `load_balancing_loss_func` of Time-MoE. Its masked form is written for k = 2: it fails for more
+/// and counts a single choice twice, as is done here. Throws ShapeError.
 template <Scalar T>
 Tensor<T, 0> load_balancing_loss(std::span<const Tensor<T, 2>> router_logits, index_t k,
                                  const Tensor<T, 1>& mask = {}) {
@@ -49,7 +49,9 @@ Tensor<T, 0> load_balancing_loss(std::span<const Tensor<T, 2>> router_logits, in
     probability = probability.defined() ? add(probability, sums) : sums;
   }
   if (!(tokens != 0)) return Tensor<T, 0>(Shape<0>{});
-  for (double& c : chosen.span()) c *= static_cast<double>(chosen.size()) / (tokens * tokens);
+  const double times = mask.defined() && k == 1 ? 2 : 1;
+  for (double& c : chosen.span())
+    c *= times * static_cast<double>(chosen.size()) / (tokens * tokens);
   return sum(mul(probability, chosen.template cast<T>()));
 }
 
