@@ -8,6 +8,10 @@
 #include <cstddef>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/resource.h>
+#endif
+
 namespace sequin_examples {
 
 /// Times in milliseconds and heap allocations a call.
@@ -39,6 +43,17 @@ Measurement measure(F&& work, int repeat, int warm_up = 3) {
   m.p99 = at(0.99);
   m.worst = at(1.0);
   return m;
+}
+
+/// The most bytes of memory that this process has held; 0 where the system does not tell.
+inline std::size_t peak_memory() {
+#if defined(__linux__)
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+#else
+  return 0;
+#endif
 }
 
 }  // namespace sequin_examples

@@ -18,8 +18,10 @@
 
 #include <CLI/CLI.hpp>
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 namespace sequin_cli {
@@ -53,6 +55,32 @@ void report(const BenchArguments& a, const char* what, const sequin_examples::Me
               m.p99, m.worst, 1e3 * items / m.median, unit);
   if (sequin_examples::allocations_are_counted()) std::printf("  %.4g allocations", m.allocations);
   std::printf("  %.2f MB\n", static_cast<double>(arena_bytes) / 1e6);
+}
+
+/// The model that `load` gives, and how long that took.
+template <class Model>
+Model timed(const BenchArguments& a, Model (*load)(const std::filesystem::path&)) {
+  const auto start = std::chrono::steady_clock::now();
+  Model model = load(a.dir);
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  const auto count = static_cast<double>(parameters(model).count());
+  if (a.json) {
+    std::printf("{\"what\": \"load\", \"ms\": %.3f, \"parameters\": %.0f}\n", took.count(), count);
+  } else {
+    std::printf("%-14s %16.4f ms  %.1f million parameters\n", "load", took.count(), count * 1e-6);
+  }
+  return model;
+}
+
+/// The most memory that this process has held.
+void report_peak(const BenchArguments& a) {
+  const std::size_t bytes = sequin_examples::peak_memory();
+  if (bytes == 0) return;
+  if (a.json) {
+    std::printf("{\"what\": \"peak memory\", \"bytes\": %zu}\n", bytes);
+  } else {
+    std::printf("%-14s %16.1f MB\n", "peak memory", static_cast<double>(bytes) / 1e6);
+  }
 }
 
 template <std::size_t Rank>
@@ -101,7 +129,7 @@ void report_training(const BenchArguments& a, Model& model, const Tensor<float, 
 }
 
 int bench_itransformer(const BenchArguments& a) {
-  auto model = load_model<ITransformer<float>>(a.dir);
+  auto model = timed(a, load_model<ITransformer<float>>);
   const ITransformerConfig& c = model.config();
   const index_t variates = a.variates > 0 ? a.variates : c.enc_in;
   Generator generator(1);
@@ -121,7 +149,7 @@ int bench_itransformer(const BenchArguments& a) {
 }
 
 int bench_informer(const BenchArguments& a) {
-  auto model = load_model<Informer<float>>(a.dir);
+  auto model = timed(a, load_model<Informer<float>>);
   const InformerConfig& c = model.config();
   if (!c.forecasts())
     throw ConfigError(a.dir + ": bench: expected a model that forecasts, found another task");
@@ -141,7 +169,7 @@ int bench_informer(const BenchArguments& a) {
 }
 
 int bench_mossformer2(const BenchArguments& a) {
-  const auto model = load_for_inference<MossFormer2<float>>(a.dir);
+  const auto model = timed(a, load_for_inference<MossFormer2<float>>);
   const MossFormer2Config& c = model.config();
   Generator generator(1);
   if (!c.separates()) {
@@ -161,7 +189,7 @@ int bench_mossformer2(const BenchArguments& a) {
 }
 
 int bench_mamba(const BenchArguments& a) {
-  const auto model = load_for_inference<Mamba<float>>(a.dir);
+  const auto model = timed(a, load_for_inference<Mamba<float>>);
   Generator generator(1);
   const auto vocabulary = static_cast<std::uint32_t>(model.config().vocab_size);
   Tensor<std::int64_t, 2> ids({a.batch, a.length});
@@ -184,7 +212,7 @@ int bench_mamba(const BenchArguments& a) {
 }
 
 int bench_time_moe(const BenchArguments& a) {
-  const auto model = load_for_inference<TimeMoe<float>>(a.dir);
+  const auto model = timed(a, load_for_inference<TimeMoe<float>>);
   const index_t channels = model.config().input_size;
   Generator generator(1);
   const auto x = noise<3>({a.batch, a.length, channels}, generator);
@@ -198,8 +226,7 @@ int bench_time_moe(const BenchArguments& a) {
   return kDone;
 }
 
-int bench(const BenchArguments& a) {
-  const ThreadScope threads(a.session);
+int bench_model(const BenchArguments& a) {
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const std::string name = model_of(config).name;
   if (name.starts_with("itransformer")) return bench_itransformer(a);
@@ -209,6 +236,13 @@ int bench(const BenchArguments& a) {
   if (name == "time_moe") return bench_time_moe(a);
   throw ConfigError(config.label() + ": bench: expected a whole model, found " + name +
                     " (blocks are measured by the programs in bench/)");
+}
+
+int bench(const BenchArguments& a) {
+  const ThreadScope threads(a.session);
+  const int code = bench_model(a);
+  report_peak(a);
+  return code;
 }
 
 }  // namespace
