@@ -170,7 +170,12 @@ int run(const RunArguments& a) {
   const SafetensorsFile file = SafetensorsFile::open(a.input);
   const std::vector<OwnedTensor> outputs = run_case(a, file);
   std::vector<TensorEntry> entries;
-  for (const OwnedTensor& t : outputs) entries.push_back({t.name, t.dtype, t.shape, t.bytes});
+  for (const OwnedTensor& t : outputs) {
+    entries.push_back({t.name, t.dtype, t.shape, t.bytes});
+    const auto values = as_doubles(t.dtype, t.bytes);
+    if (std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); }))
+      std::fprintf(stderr, "sequin: warning: %s holds NaN\n", t.name.c_str());
+  }
   save_safetensors(a.output, entries, {});
   return kDone;
 }

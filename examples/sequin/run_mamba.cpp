@@ -58,8 +58,14 @@ void run_mamba(CaseIo<T>& io, const Config& config, const std::filesystem::path&
   auto model = load_model<Mamba<T>>(dir);
   const auto ids = io.template integers<std::int64_t, 2>("input_ids");
   Tensor<T, 2> mask;
-  if (io.has("attention_mask"))
-    mask = io.template integers<std::int64_t, 2>("attention_mask").template cast<T>();
+  if (io.has("attention_mask")) {
+    const auto given = io.template integers<std::int64_t, 2>("attention_mask");
+    for (const std::int64_t m : given.span())
+      if (m != 0 && m != 1)
+        throw LoadError(io.label() + ": 'input.attention_mask': expected 0 or 1, found " +
+                        std::to_string(m));
+    mask = given.template cast<T>();
+  }
 
   auto state = model.initial_state(ids.extent(0));
   if (options.stream) {

@@ -140,6 +140,33 @@ TEST_CASE("separate_long: speakers that the model swaps between segments are put
   }
 }
 
+TEST_CASE("decode_official: silence stays silent", "[mossformer2]") {
+  auto config = small_config();
+  config.sampling_rate = 100;
+  const auto model = small_model(config);
+  for (const index_t length : {50, 400}) {
+    const auto y = decode_official(model, Tensor<float, 1>(Shape<1>{length}));
+    for (const float v : std::as_const(y).span()) REQUIRE(v == 0.0F);
+  }
+}
+
+TEST_CASE("mossformer2: without positions it is the network whose positions are scaled by 0",
+          "[mossformer2]") {
+  auto config = small_config();
+  config.use_global_pos_enc = false;
+  auto without = small_model(config);
+  auto with = small_model();
+  for (auto& p : parameters(with).items) {
+    const bool position = p.name.find("pos_enc") != std::string::npos;
+    REQUIRE_FALSE((position && p.name.ends_with("scale") && p.values.size() != 1));
+    if (position && p.name.ends_with("scale")) p.values.fill(0.0F);
+  }
+  for (const auto& p : parameters(without).items)
+    REQUIRE(p.name.find("pos_enc") == std::string::npos);
+  const auto x = wavy<float, 2>({2, 71}, 0.2);
+  REQUIRE(identical(without.separate(x), with.separate(x)));
+}
+
 TEST_CASE("separate_long: wrong sizes are named and progress can stop it", "[mossformer2]") {
   const auto model = small_model();
   const auto x = wavy<float, 1>({100}, 0.2);

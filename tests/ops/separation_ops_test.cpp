@@ -207,6 +207,20 @@ TEST_CASE("scale_norm: divides by the clamped length, gradients equal finite dif
   REQUIRE_THROWS_AS(scale_norm(x, Tensor<double, 1>(Shape<1>{2})), ShapeError);
 }
 
+TEST_CASE("scale_norm: a float result is rounded twice, not more", "[scale_norm]") {
+  for (const index_t d : {1, 7, 20, 513}) {
+    const auto x = wavy<float, 2>({40, d}, 0.3);
+    const auto y = scale_norm(x, Tensor<float, 1>({1}, 1.3F));
+    const auto exact =
+        scale_norm(x.cast<double>(), Tensor<double, 1>({1}, static_cast<double>(1.3F)));
+    // Of the factor, and of the product with it: half a unit of the last place, 2^-24, each.
+    for (index_t i = 0; i < x.size(); ++i) {
+      const double want = exact.data()[i];
+      REQUIRE(std::abs(static_cast<double>(y.data()[i]) - want) <= 1.2e-7 * std::abs(want));
+    }
+  }
+}
+
 TEST_CASE("prelu: one slope or one a channel, gradients equal finite differences", "[prelu]") {
   const auto x = wavy<double, 3>({2, 3, 5}, 0.3);
   for (const index_t slopes : {1, 5}) {

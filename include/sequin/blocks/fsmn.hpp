@@ -9,7 +9,7 @@ namespace sequin::inline SEQUIN_ABI {
 /// How the memory of an FSMN is made of p = project(relu(linear(x))).
 enum class FsmnKind {
   plain,    ///< `UniDeepFsmn`: p + DW(p)
-  dual,     ///< `UniDeepFsmn_dual`: o = p + DW(p), then o + conv2(o) in groups of 4 channels
+  dual,     ///< `UniDeepFsmn_dual`: o = p + DW(p), then o + conv2(o) in C / 4 groups
   dilated,  ///< `UniDeepFsmn_dilated`: a DilatedDenseNet of p
 };
 
@@ -32,7 +32,7 @@ class Fsmn {
 
   Linear<T> linear, project;
   Tensor<T, 4> conv1;  ///< (C, 1, 2 lorder - 1, 1)
-  Tensor<T, 4> conv2;  ///< (C, 4, 2 lorder - 1, 1), dual only
+  Tensor<T, 4> conv2;  ///< (C, C / groups, 2 lorder - 1, 1), dual only
   DilatedDenseNet<T> conv;
 
   Fsmn() = default;
@@ -49,9 +49,13 @@ class Fsmn {
     }
     conv1 = Tensor<T, 4>({c.dim, 1, 2 * c.lorder - 1, 1});
     if (c.kind != FsmnKind::dual) return;
-    if (c.dim % 4 != 0)
-      throw ConfigError("Fsmn: dim is " + std::to_string(c.dim) + ", expected a multiple of 4");
-    conv2 = Tensor<T, 4>({c.dim, 4, 2 * c.lorder - 1, 1});
+    // As the official code divides: of 10 channels two groups of 5.
+    const index_t groups = c.dim / 4;
+    if (groups == 0 || c.dim % groups != 0)
+      throw ConfigError("Fsmn: dim is " + std::to_string(c.dim) +
+                        ", expected a multiple of dim / " +
+                        "4 rounded down, such as a multiple of 4");
+    conv2 = Tensor<T, 4>({c.dim, c.dim / groups, 2 * c.lorder - 1, 1});
   }
 
   /// x (B, T, C) -> (B, T, C). Throws ShapeError.
@@ -61,7 +65,7 @@ class Fsmn {
     const DepthwiseConv1dOptions same{config_.lorder - 1};
     Tensor<T, 3> memory = depthwise_conv1d(p, conv1, {config_.lorder - 1, 1, true});
     if (config_.kind == FsmnKind::dual)
-      memory = memory + depthwise_conv1d(repeat_fours(memory), conv2, same);
+      memory = memory + depthwise_conv1d(repeat_groups(memory, conv2.extent(1)), conv2, same);
     return x + memory;
   }
 
@@ -83,11 +87,12 @@ class Fsmn {
   }
 
  private:
-  /// Each group of four channels, four times over: what each of the group's outputs reads.
-  static Tensor<T, 3> repeat_fours(const Tensor<T, 3>& x) {
-    const Tensor<T, 4> fours = reshape<4>(x, {x.rows(), x.cols() / 4, 1, 4});
-    const Tensor<T, 4> twice = concat(fours, fours, 2);
-    return reshape<3>(concat(twice, twice, 2), {x.extent(0), x.extent(1), 4 * x.cols()});
+  /// Each group of channels as often as it has members: what each of the group's outputs reads.
+  static Tensor<T, 3> repeat_groups(const Tensor<T, 3>& x, index_t size) {
+    const Tensor<T, 4> one = reshape<4>(x, {x.rows(), x.cols() / size, 1, size});
+    Tensor<T, 4> all = one;
+    for (index_t i = 1; i < size; ++i) all = concat(all, one, 2);
+    return reshape<3>(all, {x.extent(0), x.extent(1), size * x.cols()});
   }
 
   FsmnConfig config_;

@@ -27,6 +27,7 @@ struct MossFormer2Config {
   SpeechNormKind norm = SpeechNormKind::ln;
   bool extra_linear = false;
   bool skip_around_intra = true;
+  bool use_global_pos_enc = true;
   bool masks = true;  ///< false: the net's output is decoded itself (the whamr checkpoint)
 
   index_t group_size = 256;
@@ -114,7 +115,11 @@ struct MossFormer2Config {
                         "standalone, clearervoice_se48k or clearervoice_sr48k, found '" + layout +
                         "'");
     }
-    if (c.layout != Layout::standalone) c.norm = norm_named(r.get_string("norm", "ln"));
+    if (c.layout != Layout::standalone) {
+      c.norm = norm_named(r.get_string("norm", "ln"));
+      c.skip_around_intra = r.get_bool("skip_around_intra", true);
+    }
+    c.use_global_pos_enc = r.get_bool("use_global_pos_enc", true);
     c.encoder_kernel_size = r.get_int("encoder_kernel_size", 16, 2, kMax);
     c.group_size = r.get_int("group_size", 256, 1, kMax);
     c.query_key_dim = r.get_int("query_key_dim", 128, 2, kMax);

@@ -11,8 +11,9 @@ namespace sequin::inline SEQUIN_ABI {
 /// mixture (T) -> (speakers, T'), T' >= T, by `decode_one_audio_mossformer2_ss_16k` of
 /// ClearerVoice-Studio: zeros are appended, audio longer than `one_time_decode_length` is cut into
 /// windows of `decode_window` that overlap by a quarter and are joined without cross-fade and
-/// without matching speakers, and each speaker is brought to the level of the mixture. Beside it
-/// stands `separate_long`, which mends the joints. Throws ShapeError when the window is too short.
+/// without matching speakers, and each speaker is brought to the level of the mixture (one of
+/// silence stays silent: the official code divides 0 by 0). Beside it stands `separate_long`, which
+/// mends the joints. Throws ShapeError when the window is too short.
 template <Scalar T>
 Tensor<T, 2> decode_official(const MossFormer2<T>& model, const Tensor<T, 1>& mixture) {
   const NoGrad no_grad;
@@ -56,7 +57,8 @@ Tensor<T, 2> decode_official(const MossFormer2<T>& model, const Tensor<T, 1>& mi
   const double wanted = level(mixture.data(), length);
   for (index_t s = 0; s < speakers; ++s) {
     T* const row = out.data() + s * padded;
-    const double factor = wanted / level(row, padded);
+    const double found = level(row, padded);
+    const double factor = found == 0 ? 0 : wanted / found;
     for (index_t t = 0; t < padded; ++t)
       row[t] = static_cast<T>(static_cast<double>(row[t]) * factor);
   }

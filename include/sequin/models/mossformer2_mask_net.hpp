@@ -103,7 +103,7 @@ class MossFormerMaskNet {
   Tensor<T, 4> forward(const Tensor<T, 3>& x, const ForwardContext<T>& context = {},
                        index_t speakers = 0) const {
     Tensor<T, 3> y = conv1d_encoder.forward(norm.forward(x, context));
-    y = y + positions(x.extent(1)) * position_scale;
+    if (config_.use_global_pos_enc) y = y + positions(x.extent(1)) * position_scale;
     for (const auto& block : blocks) y = block.forward(y, context);
     y = conv1d_out.forward(prelu(y, slope));
     Tensor<T, 4> each =
@@ -122,8 +122,10 @@ class MossFormerMaskNet {
   void visit(Visitor<T>& v) {
     v.child("norm", norm);
     v.child("conv1d_encoder", conv1d_encoder);
-    v.parameter("pos_enc.scale", position_scale);
-    v.buffer("pos_enc.inv_freq", inv_freq);
+    if (config_.use_global_pos_enc) {
+      v.parameter("pos_enc.scale", position_scale);
+      v.buffer("pos_enc.inv_freq", inv_freq);
+    }
     if (config_.layout == MossFormer2Config::Layout::standalone)
       v.children("dual_mdl", blocks);
     else
