@@ -94,6 +94,26 @@ struct Normal {
   }
 };
 
+/// The normal distribution at -a <= 0 in float, exp(-a^2 / 2) t p(t) with t = 1 / (1 + kPole a) and
+/// p in a variable that runs from -1 to 1 for a from 13.2 to 0; relative error 4e-9 there.
+struct NormalTail {
+  static constexpr float kPole = 0.3f;
+  static constexpr float kScale = 2.505050505050505f, kShift = -1.5050505050505052f;
+  static constexpr float kPolynomial[] = {0.25889965891838074f,     0.1619945466518402f,
+                                          0.06601938605308533f,     0.014332841150462627f,
+                                          -0.00036027442547492683f, -0.0009232996380887926f,
+                                          -2.9547758458647877e-05f, 7.138553337426856e-05f,
+                                          5.863644219061825e-07f,   -5.297563802741934e-06f};
+
+  static Vec<float> at(const Vec<float>& a) {
+    const Vec<float> one(1.0f);
+    const Vec<float> t = one / simd::fma<float>(a, Vec<float>(kPole), one);
+    const Vec<float> u = simd::fma<float>(t, Vec<float>(kScale), Vec<float>(kShift));
+    const Vec<float> bell = simd::exp_nonpositive<float>(a * (a * Vec<float>(-0.5f)));
+    return bell * t * polynomial<float>(u, kPolynomial);
+  }
+};
+
 }  // namespace detail
 
 /// The error function; -1 and 1 at the infinities, -0 for -0. Error at most 1.4 ulp.

@@ -5,23 +5,10 @@
 #include "sequin/kernels/row_sum.hpp"
 
 #include <cmath>
-#include <limits>
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 
 namespace detail {
-
-/// The largest of n values, NaN if there is one, -inf when there is none.
-template <class T>
-T row_max(const T* x, index_t n) {
-  T best = -std::numeric_limits<T>::infinity();
-  bool nan = false;
-  for (index_t i = 0; i < n; ++i) {
-    best = x[i] > best ? x[i] : best;
-    nan = nan || x[i] != x[i];
-  }
-  return nan ? std::numeric_limits<T>::quiet_NaN() : best;
-}
 
 /// The sum of n values; lanes are added in a fixed order.
 template <class T>
@@ -30,6 +17,25 @@ T row_total(const T* x, index_t n) {
       n, [](const simd::Vec<T>& v) { return v; }, x);
 }
 
+/// What a row of softmax is shifted by and the sum of y = e^(x - shift). A NaN anywhere in the row
+/// makes the sum NaN, whatever the shift then is.
+template <class T>
+struct SoftmaxRow {
+  T shift, total;
+  bool empty;  ///< -inf alone
+
+  SoftmaxRow(const T* x, index_t n, T* y) {
+    using V = simd::Vec<T>;
+    const T top = largest_of(n, x);
+    empty = top == -std::numeric_limits<T>::infinity();
+    shift = empty ? T{0} : top;
+    const V s(shift);
+    simd::transform<T>(
+        n, y, [&](const V& v) { return simd::exp_nonpositive<T>(v - s); }, x);
+    total = row_total(y, n);
+  }
+};
+
 }  // namespace detail
 
 /// Rows of n values; y may be x. A row of -inf alone gives zeros. Real-time safe.
@@ -37,13 +43,8 @@ template <class T>
 void softmax_forward(const T* x, index_t rows, index_t n, T* y) {
   using V = simd::Vec<T>;
   for (index_t r = 0; r < rows; ++r, x += n, y += n) {
-    const T top = detail::row_max(x, n);
-    const bool empty = top == -std::numeric_limits<T>::infinity();
-    const V shift(empty ? T{0} : top);
-    simd::transform<T>(
-        n, y, [&](const V& v) { return simd::exp_nonpositive<T>(v - shift); }, x);
-    const T total = detail::row_total(y, n);
-    const V factor(empty ? T{0} : T{1} / total);
+    const detail::SoftmaxRow<T> row(x, n, y);
+    const V factor(row.empty ? row.total : T{1} / row.total);
     simd::transform<T>(
         n, y, [&](const V& v) { return v * factor; }, y);
   }
@@ -66,13 +67,8 @@ template <class T>
 void log_softmax_forward(const T* x, index_t rows, index_t n, T* y) {
   using V = simd::Vec<T>;
   for (index_t r = 0; r < rows; ++r, x += n, y += n) {
-    const T top = detail::row_max(x, n);
-    const bool empty = top == -std::numeric_limits<T>::infinity();
-    const V shift(empty ? T{0} : top);
-    simd::transform<T>(
-        n, y, [&](const V& v) { return simd::exp_nonpositive<T>(v - shift); }, x);
-    const T total = detail::row_total(y, n);
-    const V log_total(empty ? T{0} : std::log(total));
+    const detail::SoftmaxRow<T> row(x, n, y);
+    const V shift(row.shift), log_total(row.empty ? row.total : std::log(row.total));
     simd::transform<T>(
         n, y, [&](const V& v) { return v - shift - log_total; }, x);
   }
