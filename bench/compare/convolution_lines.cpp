@@ -2,8 +2,8 @@
 #include "local_peers.hpp"
 #include "run_in_arena.hpp"
 
+#include "sequin/blocks/conv1d.hpp"
 #include "sequin/ops/causal_conv1d.hpp"
-#include "sequin/ops/conv1d.hpp"
 #include "sequin/ops/depthwise_conv1d.hpp"
 #include "sequin/ops/elementwise.hpp"
 
@@ -75,8 +75,15 @@ Line depthwise_line(index_t steps, index_t channels, index_t taps, index_t dilat
 Line dense_line(index_t steps, index_t in, index_t out, index_t taps, index_t threads) {
   const index_t around = (taps - 1) / 2;
   const ConvolutionProblem p{steps, in, out, taps, 1, 1, around, around, {}, {}, {}, threads};
-  return convolution_line(p, Activation::identity, [around](const Keep& k) {
-    return conv1d(k.input, k.taps, k.shift, {.padding = around});
+  const auto layer =
+      std::make_shared<Conv1d<float>>(in, out, taps, Conv1dOptions{.padding = around});
+  return convolution_line(p, Activation::identity, [layer](const Keep& k) {
+    if (layer->bias.data() != k.shift.data()) {  // its weight is packed once
+      layer->weight = k.taps;
+      layer->bias = k.shift;
+      prepare(*layer);
+    }
+    return layer->forward(k.input);
   });
 }
 
