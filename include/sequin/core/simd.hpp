@@ -117,6 +117,18 @@ inline Vec<T> fnma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
   return xsimd::fnma(a, b, c);
 }
 
+/// a * b - c, in one rounding where the instruction set has it.
+template <class T>
+inline Vec<T> fms(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
+  return xsimd::fms(a, b, c);
+}
+
+/// -(a * b) - c, in one rounding where the instruction set has it.
+template <class T>
+inline Vec<T> fnms(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
+  return xsimd::fnms(a, b, c);
+}
+
 namespace detail {
 
 /// Folds the lanes with `f`, the upper half onto the lower until one is left: for four lanes
