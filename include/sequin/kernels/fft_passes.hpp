@@ -42,22 +42,27 @@ void fft_pass_down(const FftPass& pass, const T* table, index_t blocks, FftRows<
       const index_t row = block * pass.length + j;
       const T* const w = twiddles + j * 2 * (radix - 1);
       for (index_t c = 0; c < width; c += lanes) {
-        const T* const re = from.re + row * from.step + c;
-        const T* const im = from.im + row * from.step + c;
+        const index_t from_step = simd::opaque(from_part), to_step = simd::opaque(to_part);
+        const T* re = from.re + row * from.step + c;
+        const T* im = from.im + row * from.step + c;
         FftRegisters<R, T> x;
         fft_each<R>(radix, [&](index_t m) {
-          x.re[m] = simd::load<T>(re + m * from_part);
-          x.im[m] = simd::load<T>(im + m * from_part);
+          x.re[m] = simd::load<T>(re);
+          x.im[m] = simd::load<T>(im);
+          re += from_step;
+          im += from_step;
         });
         fft_butterfly<R, T>(x, roots, radix);
-        T* const out_re = to.re + row * to.step + c;
-        T* const out_im = to.im + row * to.step + c;
+        T* out_re = to.re + row * to.step + c;
+        T* out_im = to.im + row * to.step + c;
         fft_each<R>(radix, [&](index_t m) {
           if (m > 0)
             fft_rotate<T>(x.re[m], x.im[m], simd::broadcast<T>(w + 2 * m - 2),
                           simd::broadcast<T>(w + 2 * m - 1));
-          simd::store<T>(out_re + m * to_part, x.re[m]);
-          simd::store<T>(out_im + m * to_part, x.im[m]);
+          simd::store<T>(out_re, x.re[m]);
+          simd::store<T>(out_im, x.im[m]);
+          out_re += to_step;
+          out_im += to_step;
         });
       }
     }
@@ -80,22 +85,27 @@ void fft_pass_up(const FftPass& pass, const T* table, index_t blocks, FftRows<co
       const index_t row = block * pass.length + j;
       const T* const w = twiddles + j * 2 * (radix - 1);
       for (index_t c = 0; c < width; c += lanes) {
-        const T* const re = from.re + row * from.step + c;
-        const T* const im = from.im + row * from.step + c;
+        const index_t from_step = simd::opaque(from_part), to_step = simd::opaque(to_part);
+        const T* re = from.re + row * from.step + c;
+        const T* im = from.im + row * from.step + c;
         FftRegisters<R, T> x;
         fft_each<R>(radix, [&](index_t m) {
-          x.re[m] = simd::load<T>(re + m * from_part);
-          x.im[m] = simd::load<T>(im + m * from_part);
+          x.re[m] = simd::load<T>(re);
+          x.im[m] = simd::load<T>(im);
+          re += from_step;
+          im += from_step;
           if (m > 0)
             fft_rotate<T>(x.re[m], x.im[m], simd::broadcast<T>(w + 2 * m - 2),
                           simd::broadcast<T>(w + 2 * m - 1));
         });
         fft_butterfly<R, T>(x, roots, radix);
-        T* const out_re = to.re + row * to.step + c;
-        T* const out_im = to.im + row * to.step + c;
+        T* out_re = to.re + row * to.step + c;
+        T* out_im = to.im + row * to.step + c;
         fft_each<R>(radix, [&](index_t m) {
-          simd::store<T>(out_re + m * to_part, x.re[m]);
-          simd::store<T>(out_im + m * to_part, x.im[m]);
+          simd::store<T>(out_re, x.re[m]);
+          simd::store<T>(out_im, x.im[m]);
+          out_re += to_step;
+          out_im += to_step;
         });
       }
     }

@@ -9,6 +9,10 @@
 
 namespace sequin::inline SEQUIN_ABI::kernels::detail {
 
+/// Butterflies in a tile: what they read or write fills a cache line of each channel.
+template <class T>
+inline constexpr index_t kFftTile = 64 / static_cast<index_t>(sizeof(T));
+
 /// Steps and channels of one matrix: either channels or steps are adjacent.
 template <class T>
 struct FftMatrix {
@@ -25,7 +29,50 @@ struct FftMatrix {
 
   bool time_major() const noexcept { return channel == 1; }
   T* row(index_t t) const noexcept { return data + t * step; }
+  /// Step t of all channels will be read or written soon.
+  void prefetch(index_t t, index_t channels) const noexcept {
+    for (index_t c = 0; c < channels; ++c) {
+      if constexpr (std::is_const_v<T>)
+        simd::prefetch(row(t) + c * channel);
+      else
+        simd::prefetch_to_write(row(t) + c * channel);
+    }
+  }
 };
+
+/// to[c * to_step + r] = from[r * from_step + c], in squares of registers where a side is one.
+template <class T>
+void fft_transpose(const T* from, index_t from_step, index_t rows, index_t cols, T* to,
+                   index_t to_step) {
+  if constexpr (simd::kHasTranspose<T>) {
+    constexpr index_t lanes = simd::kLanes<T>;
+    index_t r = 0, c = 0;
+    const auto square = [&] {
+      simd::Vec<T> v[lanes];
+      const index_t down = simd::opaque(from_step), up = simd::opaque(to_step);
+      const T* in = from + r * from_step + c;
+      T* out = to + c * to_step + r;
+      SEQUIN_UNROLL
+      for (index_t i = 0; i < lanes; ++i, in += down) v[i] = simd::load<T>(in);
+      simd::transpose(v);
+      SEQUIN_UNROLL
+      for (index_t i = 0; i < lanes; ++i, out += up) simd::store<T>(out, v[i]);
+    };
+    if (rows == lanes) {
+      for (; c + lanes <= cols; c += lanes) square();
+      from += c;
+      cols -= c;
+      to += c * to_step;
+    } else if (cols == lanes) {
+      for (; r + lanes <= rows; r += lanes) square();
+      from += r * from_step;
+      rows -= r;
+      to += r;
+    }
+    if (rows == 0 || cols == 0) return;
+  }
+  transpose(from, from_step, rows, cols, to, to_step);
+}
 
 /// Rows [at, at + count) of x, `channels` wide, to `rows`, `width` wide, zeros where x has nothing.
 template <class T>
@@ -46,7 +93,7 @@ void fft_load_rows(const FftMatrix<const T>& x, index_t at, index_t count, index
   if (channels < width)
     for (index_t t = 0; t < inside; ++t)
       std::fill(rows + t * row_step + channels, rows + t * row_step + width, T{0});
-  transpose(x.row(at), x.channel, channels, inside, rows, row_step);
+  fft_transpose(x.row(at), x.channel, channels, inside, rows, row_step);
 }
 
 /// `rows` to the rows [at, at + count) of y, as far as y goes.
@@ -56,7 +103,7 @@ void fft_store_rows(const T* rows, index_t row_step, const FftMatrix<T>& y, inde
   constexpr index_t lanes = simd::kLanes<T>;
   count = (std::min)(count, y.steps - at);
   if (!y.time_major()) {
-    if (count > 0) transpose(rows, row_step, count, channels, y.row(at), y.channel);
+    if (count > 0) fft_transpose(rows, row_step, count, channels, y.row(at), y.channel);
     return;
   }
   for (index_t t = 0; t < count; ++t)
@@ -80,16 +127,24 @@ struct FftSide {
   index_t part;
   index_t step;
 
-  FftSide<T> at(index_t i) const noexcept { return {re + i * step, im + i * step, part, step}; }
+  /// From column c of butterfly i on.
+  FftSide<T> at(index_t i, index_t c = 0) const noexcept {
+    return {re + i * step + c, im + i * step + c, part, step};
+  }
+  /// From the last of `parts` parts on, backwards.
+  FftSide<T> last(index_t parts) const noexcept {
+    return {re + (parts - 1) * part, im + (parts - 1) * part, -part, step};
+  }
+  SEQUIN_ALWAYS_INLINE void next_part() noexcept {
+    part = simd::opaque(part);
+    re += part;
+    im += part;
+  }
   operator FftSide<const T>() const noexcept  // NOLINT(google-explicit-constructor)
       requires(!std::is_const_v<T>) {
     return {re, im, part, step};
   }
 };
-
-/// Butterflies in a tile: what they read or write fills a cache line of each channel.
-template <class T>
-inline constexpr index_t kFftTile = 64 / static_cast<index_t>(sizeof(T));
 
 /// One block of channels on its way through a transform.
 template <class T>
@@ -126,6 +181,16 @@ struct FftBlock {
   bool is_direct(const FftSpectrumRef<U>& s) const noexcept {
     return s.re.time_major() && s.im.time_major() && s.re.step == s.im.step && channels == width &&
            s.re.steps >= plan.bins();
+  }
+  /// A tile at frequencies k and its partner at `other` will be read or written soon.
+  template <class U>
+  void prefetch(const FftSpectrumRef<U>& s, index_t k, index_t other) const noexcept {
+    for (index_t m = 0; m < plan.last_radix(); ++m) {
+      s.re.prefetch(k + m * parts(), channels);
+      s.im.prefetch(k + m * parts(), channels);
+      s.re.prefetch(other + m * parts(), channels);
+      s.im.prefetch(other + m * parts(), channels);
+    }
   }
   /// Frequencies k, k + 1, ... of all parts between the stage and the spectrum, as far as `limit`.
   void load(const FftSpectrumRef<const T>& s, const FftSide<T>& side, index_t k,

@@ -14,17 +14,27 @@ namespace sequin::inline SEQUIN_ABI::kernels::detail {
 template <int R, class T>
 SEQUIN_ALWAYS_INLINE void fft_load_butterfly(const FftRows<T>& z, index_t c,
                                              FftRegisters<R, T>& x) {
+  const index_t step = simd::opaque(z.step);
+  const T* re = z.re + c;
+  const T* im = z.im + c;
   fft_each<R>(R, [&](index_t m) {
-    x.re[m] = simd::load<T>(z.re + m * z.step + c);
-    x.im[m] = simd::load<T>(z.im + m * z.step + c);
+    x.re[m] = simd::load<T>(re);
+    x.im[m] = simd::load<T>(im);
+    re += step;
+    im += step;
   });
 }
 template <int R, class T>
 SEQUIN_ALWAYS_INLINE void fft_store_butterfly(const FftRegisters<R, T>& x, const FftRows<T>& z,
                                               index_t c) {
+  const index_t step = simd::opaque(z.step);
+  T* re = z.re + c;
+  T* im = z.im + c;
   fft_each<R>(R, [&](index_t m) {
-    simd::store<T>(z.re + m * z.step + c, x.re[m]);
-    simd::store<T>(z.im + m * z.step + c, x.im[m]);
+    simd::store<T>(re, x.re[m]);
+    simd::store<T>(im, x.im[m]);
+    re += step;
+    im += step;
   });
 }
 
@@ -72,9 +82,10 @@ void fft_split_tile(const FftBlock<T>& block, index_t first, index_t count, T sc
     const auto rows_a = block.z.from(block.plan.row(q));
     const auto rows_b = block.z.from(block.plan.row(parts - q));
     const bool paired = q != parts - q;
-    const T* const turn = block.plan.split() + 2 * q;
-    const FftSide<T> low = lower.at(i), up = upper.at(i);
     for (index_t c = 0; c < block.width; c += simd::kLanes<T>) {
+      const index_t turn_step = simd::opaque(2 * parts);
+      const T* turn = block.plan.split() + 2 * q;
+      FftSide<T> low = lower.at(i, c), up = upper.at(i, c).last(radix);
       FftRegisters<(R > 0 ? R : 1), T> a, b;
       if constexpr (R > 0) {
         fft_load_butterfly(rows_a, c, a);
@@ -90,14 +101,16 @@ void fft_split_tile(const FftBlock<T>& block, index_t first, index_t count, T sc
         }
         const index_t im = R > 0 ? m : 0, io = R > 0 ? o : 0;
         fft_split<T>(a.re[im], a.im[im], b.re[io], b.im[io],
-                     h * simd::broadcast<T>(turn + 2 * m * parts),
-                     h * simd::broadcast<T>(turn + 2 * m * parts + 1), h);
-        simd::store<T>(low.re + m * low.part + c, a.re[im]);
-        simd::store<T>(low.im + m * low.part + c, a.im[im]);
+                     h * simd::broadcast<T>(turn), h * simd::broadcast<T>(turn + 1), h);
+        simd::store<T>(low.re, a.re[im]);
+        simd::store<T>(low.im, a.im[im]);
         if (paired) {
-          simd::store<T>(up.re + o * up.part + c, b.re[io]);
-          simd::store<T>(up.im + o * up.part + c, b.im[io]);
+          simd::store<T>(up.re, b.re[io]);
+          simd::store<T>(up.im, b.im[io]);
         }
+        turn += turn_step;
+        low.next_part();
+        up.next_part();
       });
     }
   }
@@ -116,20 +129,23 @@ void fft_join_tile(const FftBlock<T>& block, index_t first, index_t count, T sca
     const auto rows_a = block.z.from(block.plan.row(q));
     const auto rows_b = block.z.from(block.plan.row(parts - q));
     const bool paired = q != parts - q;
-    const T* const turn = block.plan.split() + 2 * q;
-    const FftSide<const T> low = lower.at(i), up = upper.at(i);
     for (index_t c = 0; c < block.width; c += simd::kLanes<T>) {
+      const index_t turn_step = simd::opaque(2 * parts);
+      const T* turn = block.plan.split() + 2 * q;
+      FftSide<const T> low = lower.at(i, c), up = upper.at(i, c).last(radix);
       FftRegisters<(R > 0 ? R : 1), T> a, b;
       fft_each<R>(radix, [&](index_t m) {
         const index_t o = radix - 1 - m;
         const index_t im = R > 0 ? m : 0, io = R > 0 ? o : 0;
-        a.im[im] = simd::load<T>(low.re + m * low.part + c);
-        a.re[im] = simd::load<T>(low.im + m * low.part + c);
-        b.im[io] = simd::load<T>(up.re + o * up.part + c);
-        b.re[io] = simd::load<T>(up.im + o * up.part + c);
-        fft_join<T>(a.im[im], a.re[im], b.im[io], b.re[io],
-                    h * simd::broadcast<T>(turn + 2 * m * parts),
-                    h * simd::broadcast<T>(turn + 2 * m * parts + 1), h);
+        a.im[im] = simd::load<T>(low.re);
+        a.re[im] = simd::load<T>(low.im);
+        b.im[io] = simd::load<T>(up.re);
+        b.re[io] = simd::load<T>(up.im);
+        fft_join<T>(a.im[im], a.re[im], b.im[io], b.re[io], h * simd::broadcast<T>(turn),
+                    h * simd::broadcast<T>(turn + 1), h);
+        turn += turn_step;
+        low.next_part();
+        up.next_part();
         if constexpr (R == 0) {
           if (paired) fft_store_butterfly(b, rows_b.from(o), c);
           fft_store_butterfly(a, rows_a.from(m), c);
@@ -233,6 +249,7 @@ void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s, T scale
     const bool direct = block.is_direct(s);
     for (index_t q = 1; q <= parts / 2; q += tile) {
       const index_t count = (std::min)(tile, parts / 2 + 1 - q);
+      if (!direct) block.prefetch(s, q + count - 1, parts - q - count + 1);
       FftSide<T> partner = direct ? block.direct(s, parts - q) : up.at(count - 1);
       partner.step = -partner.step;
       fft_split_tile<R>(block, q, count, scale, direct ? block.direct(s, q) : low, partner);
@@ -265,6 +282,7 @@ void fft_join_all(const FftBlock<T>& block, const FftSpectrumRef<const T>& s, T 
     for (index_t q = 1; q <= parts / 2; q += tile) {
       const index_t count = (std::min)(tile, parts / 2 + 1 - q);
       if (!direct) {
+        block.prefetch(s, q + count + tile - 1, parts - q - count - tile + 1);
         block.load(s, low, q, count);
         block.load(s, up, parts - q - count + 1, count);
       }

@@ -1,0 +1,129 @@
+// Real Fourier transforms of 512 channels, both layouts, beside FFTW (planned with FFTW_MEASURE) where
+// that is found.
+#include "sequin/core/tensor.hpp"
+#include "sequin/kernels/fft.hpp"
+#include "support/noise.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <ctime>
+
+#if defined(SEQUIN_BENCH_FFTW)
+#include <fftw3.h>
+#endif
+
+namespace {
+
+using sequin::index_t;
+using sequin::Shape;
+using sequin::Tensor;
+using sequin::View;
+using sequin_bench::noise;
+
+constexpr index_t kChannels = 512;
+
+// Processor time, so that other programs disturb the ratios less.
+double seconds_now() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+template <class T>
+View<T, 3> matrix(T* data, index_t steps, bool time_major) {
+  const Shape<3> shape{1, steps, kChannels};
+  if (time_major) return {data, shape};
+  return {data, shape, {steps * kChannels, 1, steps}};
+}
+
+#if defined(SEQUIN_BENCH_FFTW)
+/// FFTW on the same data; its spectrum is interleaved.
+class Fftw {
+ public:
+  Fftw(index_t n, bool time_major, bool inverse)
+      : real_(fftwf_alloc_real(static_cast<std::size_t>(n * kChannels))),
+        spectrum_(fftwf_alloc_complex(static_cast<std::size_t>((n / 2 + 1) * kChannels))) {
+    const int length = static_cast<int>(n), bins = length / 2 + 1, many = kChannels;
+    const int stride = time_major ? many : 1;
+    const int real_distance = time_major ? 1 : length, distance = time_major ? 1 : bins;
+    plan_ = inverse ? fftwf_plan_many_dft_c2r(1, &length, many, spectrum_, nullptr, stride, distance,
+                                              real_, nullptr, stride, real_distance,
+                                              FFTW_MEASURE | FFTW_PRESERVE_INPUT)
+                    : fftwf_plan_many_dft_r2c(1, &length, many, real_, nullptr, stride,
+                                              real_distance, spectrum_, nullptr, stride, distance,
+                                              FFTW_MEASURE | FFTW_PRESERVE_INPUT);
+    const auto values = noise(Shape<1>{n * kChannels});
+    std::copy_n(values.data(), n * kChannels, real_);
+    for (index_t i = 0; i < (n / 2 + 1) * kChannels; ++i)
+      spectrum_[i][0] = spectrum_[i][1] = values.data()[i];
+  }
+  Fftw(const Fftw&) = delete;
+  Fftw& operator=(const Fftw&) = delete;
+  ~Fftw() {
+    fftwf_destroy_plan(plan_);
+    fftwf_free(real_);
+    fftwf_free(spectrum_);
+  }
+  void run() const { fftwf_execute(plan_); }
+
+ private:
+  float* real_;
+  fftwf_complex* spectrum_;
+  fftwf_plan plan_;
+};
+#endif
+
+// Arguments: length, whether channels are adjacent, whether it is the inverse.
+void real_transform(benchmark::State& state) {
+  const index_t n = state.range(0);
+  const bool time_major = state.range(1) != 0;
+  const bool inverse = state.range(2) != 0;
+  const sequin::kernels::FftPlan<float> plan(n);
+  auto x = noise(Shape<1>{n * kChannels});
+  auto re = noise(Shape<1>{plan.bins() * kChannels});
+  auto im = noise(Shape<1>{plan.bins() * kChannels});
+  auto scratch = Tensor<float, 1>::empty({fft_scratch_size(plan)});
+  const auto time = matrix(x.data(), n, time_major);
+  const sequin::kernels::FftSpectrum<float> spectrum{matrix(re.data(), plan.bins(), time_major),
+                                                     matrix(im.data(), plan.bins(), time_major)};
+  const index_t items = sequin::kernels::fft_items(time, spectrum.re);
+  const float scale = plan.scale(sequin::kernels::FftNorm::kOrtho, inverse);
+  const auto run = [&] {
+    if (inverse)
+      sequin::kernels::irfft_forward<float>(plan, {spectrum.re, spectrum.im}, time, 0, scale,
+                                            scratch.data(), 0, items);
+    else
+      sequin::kernels::rfft_forward<float>(plan, time, 0, spectrum, scale, scratch.data(), 0,
+                                           items);
+  };
+  run();
+#if defined(SEQUIN_BENCH_FFTW)
+  const Fftw fftw(n, time_major, inverse);
+#endif
+  // The best of all runs: on a machine with other work the mean says little.
+  double ours = 1e9, theirs = 1e9;
+  for (auto _ : state) {
+    const double t0 = seconds_now();
+    run();
+    const double t1 = seconds_now();
+    benchmark::ClobberMemory();
+#if defined(SEQUIN_BENCH_FFTW)
+    fftw.run();
+    theirs = (std::min)(theirs, seconds_now() - t1);
+#endif
+    state.SetIterationTime(t1 - t0);
+    ours = (std::min)(ours, t1 - t0);
+  }
+#if defined(SEQUIN_BENCH_FFTW)
+  state.counters["fftw_ratio"] = theirs / ours;
+  state.counters["fftw_ms"] = theirs * 1e3;
+#else
+  static_cast<void>(theirs);
+#endif
+  state.counters["best_ms"] = ours * 1e3;
+}
+BENCHMARK(real_transform)
+    ->ArgsProduct({{720, 1024, 4096, 5000}, {0, 1}, {0, 1}})
+    ->ArgNames({"n", "time_major", "inverse"})
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+
+}  // namespace
+
+BENCHMARK_MAIN();
