@@ -80,7 +80,8 @@ index_t fft_items(const View<T, 3>& x, const View<U, 3>& y) noexcept {
 /// Real-time safe.
 template <Scalar T>
 void rfft_forward(const FftPlan<T>& plan, View<const T, 3> x, index_t first,
-                  const FftSpectrum<T>& y, T scale, T* scratch, index_t begin, index_t end) {
+                  const FftSpectrum<T>& y, const FftScale<T>& scale, T* scratch, index_t begin,
+                  index_t end) {
   const bool time_major = detail::fft_time_major(x, y.re);
   const auto& core = plan.core();
   const std::size_t last = core.passes.size() - 1;
@@ -111,7 +112,7 @@ void rfft_forward(const FftPlan<T>& plan, View<const T, 3> x, index_t first,
           detail::fft_pass_down<T>(core, 0, index_t{1}, rows, z, w);
           detail::fft_down(core, 1, last, core.passes[0].radix, z, w);
         }
-        const detail::FftSpectrumRef<T> to{{y.re, b, channel}, {y.im, b, channel}};
+        const detail::FftSpectrumRef<T> to(y.re, y.im, b, channel, plan.bins());
         if (plan.half())
           detail::fft_split_all(block, to, scale);
         else
@@ -126,7 +127,7 @@ void rfft_forward(const FftPlan<T>& plan, View<const T, 3> x, index_t first,
 /// `rfft_forward`.
 template <Scalar T>
 void irfft_forward(const FftPlan<T>& plan, const FftSpectrum<const T>& x, View<T, 3> y,
-                   index_t first, T scale, T* scratch, index_t begin, index_t end) {
+                   index_t first, const FftScale<T>& scale, T* scratch, index_t begin, index_t end) {
   const bool time_major = detail::fft_time_major(x.re, y);
   const auto& core = plan.core();
   const std::size_t last = core.passes.size() - 1;
@@ -139,7 +140,7 @@ void irfft_forward(const FftPlan<T>& plan, const FftSpectrum<const T>& x, View<T
         const detail::FftRows<T> z{block.z.im, block.z.re, block.z.step};
         block.z = z;
         const index_t w = block.width;
-        const detail::FftSpectrumRef<const T> from{{x.re, b, channel}, {x.im, b, channel}};
+        const detail::FftSpectrumRef<const T> from(x.re, x.im, b, channel, plan.bins());
         if (plan.half())
           detail::fft_join_all(block, from, scale);
         else
@@ -193,8 +194,8 @@ void fft_forward(const FftPlan<T>& plan, const FftSpectrum<const T>& x, const Ff
           detail::fft_pass_down<T>(core, 0, index_t{1}, rows, z, w);
           detail::fft_down(core, 1, last, core.passes[0].radix, z, w);
         }
-        const detail::FftSpectrumRef<T> to{{y.re, b, channel}, {y.im, b, channel}};
-        detail::fft_whole_down(block, to, scale);
+        const detail::FftSpectrumRef<T> to(y.re, y.im, b, channel, plan.bins());
+        detail::fft_whole_down(block, to, FftScale<T>(scale));
       });
 }
 

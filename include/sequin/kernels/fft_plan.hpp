@@ -160,6 +160,16 @@ struct FftCore {
 /// forward transform (kForward), or by 1 / sqrt(n) in both (kOrtho).
 enum class FftNorm { kBackward, kOrtho, kForward };
 
+/// What a real transform multiplies its results by: inner frequencies, and the first and (for an even
+/// length) the last, which stand for themselves alone. Gradients need the two apart.
+template <class T>
+struct FftScale {
+  T inner;
+  T edge;
+  FftScale(T all) noexcept : inner(all), edge(all) {}  // NOLINT(google-explicit-constructor)
+  FftScale(T inner_scale, T edge_scale) noexcept : inner(inner_scale), edge(edge_scale) {}
+};
+
 /// Everything about transforms of `length` real or complex values that does not depend on the
 /// values. Made once; constant afterwards, so threads may share it. Making it allocates and takes
 /// the time of some transforms.

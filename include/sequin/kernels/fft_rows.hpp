@@ -112,10 +112,16 @@ void fft_store_rows(const T* rows, index_t row_step, const FftMatrix<T>& y, inde
                              channels - c);
 }
 
-/// Spectra of `channels` adjacent channels.
+/// Both parts of a spectrum, of which at most `bins` frequencies count.
 template <class T>
 struct FftSpectrumRef {
   FftMatrix<T> re, im;
+
+  FftSpectrumRef(View<T, 3> real, View<T, 3> imaginary, index_t b, index_t channel,
+                 index_t bins) noexcept
+      : re(real, b, channel), im(imaginary, b, channel) {
+    re.steps = im.steps = (std::min)(re.steps, bins);
+  }
 };
 
 /// Where a tile of butterflies reads or writes frequencies: output m of butterfly i is at

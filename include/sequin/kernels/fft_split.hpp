@@ -166,10 +166,10 @@ void fft_join_tile(const FftBlock<T>& block, index_t first, index_t count, T sca
 /// Butterfly 0, done already, whose frequencies meet each other: 0, parts, ..., radix * parts, to
 /// rows `width` apart.
 template <class T>
-void fft_split_zero(const FftBlock<T>& block, T scale, T* re, T* im) {
+void fft_split_zero(const FftBlock<T>& block, const FftScale<T>& scale, T* re, T* im) {
   const index_t radix = block.plan.last_radix();
   const index_t w = block.width;
-  const simd::Vec<T> h(scale / 2), one(scale);
+  const simd::Vec<T> h(scale.inner / 2), one(scale.edge);
   for (index_t c = 0; c < w; c += simd::kLanes<T>) {
     FftRegisters<1, T> x, y;
     fft_load_butterfly(block.z, c, x);
@@ -190,16 +190,16 @@ void fft_split_zero(const FftBlock<T>& block, T scale, T* re, T* im) {
 }
 
 template <class T>
-void fft_join_zero(const FftBlock<T>& block, T scale, const T* re, const T* im) {
+void fft_join_zero(const FftBlock<T>& block, const FftScale<T>& scale, const T* re, const T* im) {
   const index_t radix = block.plan.last_radix();
   const index_t w = block.width;
-  const simd::Vec<T> h(scale);
+  const simd::Vec<T> h(scale.inner), one(scale.edge);
   for (index_t c = 0; c < w; c += simd::kLanes<T>) {
     FftRegisters<1, T> x;
     // The imaginary parts of the first and the last frequency are taken as 0.
     const auto a0 = simd::load<T>(re + c), b0 = simd::load<T>(re + radix * w + c);
-    x.im[0] = (a0 + b0) * h;
-    x.re[0] = (a0 - b0) * h;
+    x.im[0] = (a0 + b0) * one;
+    x.re[0] = (a0 - b0) * one;
     fft_store_butterfly(x, block.z, c);
     for (index_t m = 1; m < radix; ++m) {
       const T* const turn = block.plan.split() + 2 * m * block.parts();
@@ -233,7 +233,8 @@ inline void fft_with_last_radix(const FftPlan<T>& plan, F&& f) {
 
 /// All frequencies of a real transform of even length from the working rows before the last pass.
 template <class T>
-void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s, T scale) {
+void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s,
+                   const FftScale<T>& scale) {
   constexpr index_t tile = kFftTile<T>;
   const index_t radix = block.plan.last_radix();
   const index_t parts = block.parts();
@@ -252,7 +253,7 @@ void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s, T scale
       if (!direct) block.prefetch(s, q + count - 1, parts - q - count + 1);
       FftSide<T> partner = direct ? block.direct(s, parts - q) : up.at(count - 1);
       partner.step = -partner.step;
-      fft_split_tile<R>(block, q, count, scale, direct ? block.direct(s, q) : low, partner);
+      fft_split_tile<R>(block, q, count, scale.inner, direct ? block.direct(s, q) : low, partner);
       if (direct) continue;
       block.store(low, s, q, count);
       const index_t own = 2 * (q + count - 1) == parts ? 1 : 0;  // the last one is its own partner
@@ -264,7 +265,8 @@ void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s, T scale
 /// The working rows, after the pass next to the frequencies, from all frequencies; those that `s`
 /// does not have are 0.
 template <class T>
-void fft_join_all(const FftBlock<T>& block, const FftSpectrumRef<const T>& s, T scale) {
+void fft_join_all(const FftBlock<T>& block, const FftSpectrumRef<const T>& s,
+                  const FftScale<T>& scale) {
   constexpr index_t tile = kFftTile<T>;
   const index_t radix = block.plan.last_radix();
   const index_t parts = block.parts();
@@ -289,7 +291,7 @@ void fft_join_all(const FftBlock<T>& block, const FftSpectrumRef<const T>& s, T 
       FftSide<const T> partner =
           direct ? block.direct(s, parts - q) : FftSide<const T>(up.at(count - 1));
       partner.step = -partner.step;
-      fft_join_tile<R, T>(block, q, count, scale,
+      fft_join_tile<R, T>(block, q, count, scale.inner,
                           direct ? block.direct(s, q) : FftSide<const T>(low), partner);
     }
     if (R == 0) block.last_pass_up(parts);
