@@ -1,5 +1,5 @@
-// Real Fourier transforms of 512 channels, both layouts, beside FFTW (planned with FFTW_MEASURE) where
-// that is found.
+// Real Fourier transforms of 512 channels, both layouts, beside FFTW (planned with FFTW_MEASURE)
+// where that is found.
 #include "sequin/core/tensor.hpp"
 #include "sequin/kernels/fft.hpp"
 #include "support/noise.hpp"
@@ -42,8 +42,8 @@ class Fftw {
     const int length = static_cast<int>(n), bins = length / 2 + 1, many = kChannels;
     const int stride = time_major ? many : 1;
     const int real_distance = time_major ? 1 : length, distance = time_major ? 1 : bins;
-    plan_ = inverse ? fftwf_plan_many_dft_c2r(1, &length, many, spectrum_, nullptr, stride, distance,
-                                              real_, nullptr, stride, real_distance,
+    plan_ = inverse ? fftwf_plan_many_dft_c2r(1, &length, many, spectrum_, nullptr, stride,
+                                              distance, real_, nullptr, stride, real_distance,
                                               FFTW_MEASURE | FFTW_PRESERVE_INPUT)
                     : fftwf_plan_many_dft_r2c(1, &length, many, real_, nullptr, stride,
                                               real_distance, spectrum_, nullptr, stride, distance,

@@ -52,8 +52,8 @@ TEST_CASE("fft_conv1d: any mode and number of taps equals the plain sum") {
       for (const index_t taps : {1, 2, 7, 8, 30, 70})
         for (const index_t channels : {1, 5, 9}) {
           if (mode == FftConvMode::kCircular && taps > steps) continue;
-          INFO(static_cast<int>(mode) << ": " << steps << " steps, " << taps << " taps, "
-                                      << channels << " channels");
+          INFO(static_cast<int>(mode)
+               << ": " << steps << " steps, " << taps << " taps, " << channels << " channels");
           const auto x = wavy<double, 3>({2, steps, channels}, 0.3);
           const auto w = wavy<double, 2>({channels, taps}, 0.8);
           CHECK(largest_difference(fft_conv1d(x, w, mode), plain(x, w, mode)) <= 1e-13);
@@ -131,15 +131,20 @@ TEST_CASE("autocorrelation: equals the circular sum, with its gradients") {
 
 TEST_CASE("fft_conv1d: mistakes are named with what was expected") {
   const Tensor<float, 3> x({1, 6, 8});
-  CHECK(message([&] { fft_conv1d(x, Tensor<float, 2>({4, 4})); }) ==
-        "fft_conv1d: weight is [4, 4], expected [C=8, K >= 1] (x is [1, 6, 8])");
-  CHECK(message([&] { fft_conv1d(x, Tensor<float, 2>({8, 7}), FftConvMode::kCircular); }) ==
-        "fft_conv1d: weight is [8, 7], expected [C=8, 1 <= K <= T=6] (x is [1, 6, 8])");
-  CHECK(message([&] { fft_conv1d(make_fft_plan<float>(8), x, Tensor<float, 2>({8, 4})); }) ==
+  CHECK(message([&] {
+          fft_conv1d(x, Tensor<float, 2>({4, 4}));
+        }) == "fft_conv1d: weight is [4, 4], expected [C=8, K >= 1] (x is [1, 6, 8])");
+  CHECK(message([&] {
+          fft_conv1d(x, Tensor<float, 2>({8, 7}), FftConvMode::kCircular);
+        }) == "fft_conv1d: weight is [8, 7], expected [C=8, 1 <= K <= T=6] (x is [1, 6, 8])");
+  CHECK(message([&] {
+          fft_conv1d(make_fft_plan<float>(8), x, Tensor<float, 2>({8, 4}));
+        }) ==
         "fft_conv1d: the plan is for 8 values, expected T+K-1=9 or more (x is [1, 6, 8], weight is "
         "[8, 4])");
-  CHECK(message([&] { autocorrelation(x, Tensor<float, 3>({1, 6, 7})); }) ==
-        "autocorrelation: k is [1, 6, 7], expected [1, 6, 8] as q");
+  CHECK(message([&] {
+          autocorrelation(x, Tensor<float, 3>({1, 6, 7}));
+        }) == "autocorrelation: k is [1, 6, 7], expected [1, 6, 8] as q");
   CHECK(message([&] { autocorrelation(make_fft_plan<float>(8), x, x); }) ==
         "autocorrelation: the plan is for 8 values, expected T=6 (q is [1, 6, 8])");
   CHECK(fft_conv1d(Tensor<float, 3>({1, 0, 8}), Tensor<float, 2>({8, 4})).shape() ==

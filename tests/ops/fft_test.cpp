@@ -191,10 +191,12 @@ TEST_CASE("rfft: under a fitted arena nothing is allocated, with and without a p
 TEST_CASE("rfft: no channels or no batch give none, and mistakes are named") {
   CHECK(rfft(Tensor<float, 3>({2, 8, 0})).re.shape() == Shape<3>{2, 5, 0});
   CHECK(rfft(Tensor<float, 3>({0, 8, 3})).im.shape() == Shape<3>{0, 5, 3});
-  CHECK(message([] { rfft(Tensor<float, 3>({2, 0, 3})); }) ==
-        "rfft: the length is 0, expected at least 1 (x is [2, 0, 3])");
-  CHECK(message([] { rfft_last(Tensor<float, 1>({4}), {-2, {}}); }) ==
-        "rfft_last: the length is -2, expected at least 1 (x is [4])");
+  CHECK(message([] {
+          rfft(Tensor<float, 3>({2, 0, 3}));
+        }) == "rfft: the length is 0, expected at least 1 (x is [2, 0, 3])");
+  CHECK(message([] {
+          rfft_last(Tensor<float, 1>({4}), {-2, {}});
+        }) == "rfft_last: the length is -2, expected at least 1 (x is [4])");
   CHECK(message([] {
           irfft(Spectrum<float, 3>{Tensor<float, 3>({1, 5, 2}), Tensor<float, 3>({1, 4, 2})}, 8);
         }) == "irfft: im is [1, 4, 2], expected [1, 5, 2] as re");

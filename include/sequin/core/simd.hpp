@@ -51,18 +51,6 @@ inline std::ptrdiff_t opaque(std::ptrdiff_t stride) {
   return stride;
 }
 
-/// Asks for the cache line of `p`, to be read or to be written; `p` need not be valid.
-inline void prefetch(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p, 0);
-#endif
-}
-inline void prefetch_to_write(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p, 1);
-#endif
-}
-
 /// All lanes hold `value`.
 template <class T>
 inline Vec<T> set1(T value) {

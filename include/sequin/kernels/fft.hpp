@@ -14,12 +14,12 @@ struct FftSpectrum {
 
 namespace detail {
 
-/// Channels that go through a transform together: a cache line of a time step where channels are
-/// adjacent in memory, else a register.
+/// Channels that go through a transform together: some cache lines of a time step where channels
+/// are adjacent in memory (with one line the memory's latency would rule), else a register.
 template <class T>
 index_t fft_block_width(bool time_major, index_t channels) noexcept {
   constexpr index_t lanes = simd::kLanes<T>;
-  const index_t most = time_major ? (std::max)(lanes, index_t{64 / sizeof(T)}) : lanes;
+  const index_t most = time_major ? index_t{256 / sizeof(T)} : lanes;
   return (std::min)(most, (channels + lanes - 1) / lanes * lanes);
 }
 
@@ -122,12 +122,13 @@ void rfft_forward(const FftPlan<T>& plan, View<const T, 3> x, index_t first,
 
 /// The inverse: y[t] = scale * sum_k X[k] exp(2 pi i k (t + first) / n) over all n frequencies, the
 /// upper half being the conjugate of the lower one; y [B, T, C] gets the times [first, first + T),
-/// first + T <= n. x [B, F, C] may have fewer frequencies than n / 2 + 1 (the others are 0) or more.
-/// Imaginary parts of the first and, for even n, the last frequency are taken as 0. Otherwise as
-/// `rfft_forward`.
+/// first + T <= n. x [B, F, C] may have fewer frequencies than n / 2 + 1 (the others are 0) or
+/// more. Imaginary parts of the first and, for even n, the last frequency are taken as 0. Otherwise
+/// as `rfft_forward`.
 template <Scalar T>
 void irfft_forward(const FftPlan<T>& plan, const FftSpectrum<const T>& x, View<T, 3> y,
-                   index_t first, const FftScale<T>& scale, T* scratch, index_t begin, index_t end) {
+                   index_t first, const FftScale<T>& scale, T* scratch, index_t begin,
+                   index_t end) {
   const bool time_major = detail::fft_time_major(x.re, y);
   const auto& core = plan.core();
   const std::size_t last = core.passes.size() - 1;
@@ -146,8 +147,8 @@ void irfft_forward(const FftPlan<T>& plan, const FftSpectrum<const T>& x, View<T
         else
           detail::fft_whole_up(block, from, scale);
         const detail::FftMatrix<T> to(y, b, channel);
-        const bool direct = plan.half() && !plan.is_chirped() && to.time_major() &&
-                            channels == w && first == 0 && to.steps == n;
+        const bool direct = plan.half() && !plan.is_chirped() && to.time_major() && channels == w &&
+                            first == 0 && to.steps == n;
         if (plan.is_chirped()) {
           detail::fft_chirp(plan, z, w);
         } else {

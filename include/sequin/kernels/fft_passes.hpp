@@ -12,9 +12,7 @@ struct FftRows {
   T* im;
   index_t step;
 
-  FftRows<T> from(index_t row) const noexcept {
-    return {re + row * step, im + row * step, step};
-  }
+  FftRows<T> from(index_t row) const noexcept { return {re + row * step, im + row * step, step}; }
   operator FftRows<const T>() const noexcept  // NOLINT(google-explicit-constructor)
       requires(!std::is_const_v<T>) {
     return {re, im, step};
@@ -130,15 +128,14 @@ inline void fft_pass_up(const FftCore<T>& core, std::size_t level, index_t block
   });
 }
 
-/// Passes `level` to `end` - 1 over `blocks` blocks of z, in place. Blocks that the first cache does
-/// not hold are done one after the other down to the size that it holds.
+/// Passes `level` to `end` - 1 over `blocks` blocks of z, in place. Blocks that the first cache
+/// does not hold are done one after the other down to the size that it holds.
 template <class T>
 void fft_down(const FftCore<T>& core, std::size_t level, std::size_t end, index_t blocks,
               FftRows<T> z, index_t width) {
   if (level >= end) return;
   const index_t length = core.passes[level].length;
-  const bool small =
-      length * blocks * z.step * static_cast<index_t>(sizeof(T)) <= kFftCacheBytes;
+  const bool small = length * blocks * z.step * static_cast<index_t>(sizeof(T)) <= kFftCacheBytes;
   if (small || blocks == 1) {
     fft_pass_down<T>(core, level, blocks, z, z, width);
     return fft_down(core, level + 1, end, blocks * core.passes[level].radix, z, width);
@@ -153,8 +150,7 @@ void fft_up(const FftCore<T>& core, std::size_t level, std::size_t end, index_t 
             FftRows<T> z, index_t width) {
   if (level >= end) return;
   const index_t length = core.passes[level].length;
-  const bool small =
-      length * blocks * z.step * static_cast<index_t>(sizeof(T)) <= kFftCacheBytes;
+  const bool small = length * blocks * z.step * static_cast<index_t>(sizeof(T)) <= kFftCacheBytes;
   if (small || blocks == 1) {
     fft_up(core, level + 1, end, blocks * core.passes[level].radix, z, width);
     return fft_pass_up<T>(core, level, blocks, z, z, width);

@@ -53,21 +53,17 @@ inline std::vector<index_t> fft_radices(index_t n) {
   std::vector<index_t> odd = fft_odd_primes(n);
   if (!odd.empty() && odd.front() > kFftMaxRadix) return {};
   std::vector<index_t> radices;
-  index_t last = 0;
   index_t twos = 0;
   for (; n > 1; n /= 2) ++twos;
-  if (twos % 3 != 0 && twos > 1) {
-    last = 4;
-    twos -= 2;
-  }
-  if (twos % 3 == 2) {
-    radices.push_back(4);
-    twos -= 2;
-  }
-  for (; twos >= 3; twos -= 3) radices.insert(radices.begin(), 8);
-  if (twos == 1) radices.push_back(2);
+  // Eights and fours, a four at the end; a single two where nothing else is left.
+  const bool ends_in_four = twos == 2 || twos == 4 || twos >= 5;
+  const index_t before = ends_in_four ? twos - 2 : twos;
+  const index_t fours = before % 3 == 0 ? 0 : before % 3 == 2 ? 1 : before >= 4 ? 2 : 0;
+  radices.assign(static_cast<std::size_t>((before - 2 * fours) / 3), 8);
+  radices.insert(radices.end(), static_cast<std::size_t>(fours), 4);
+  if (before == 1) radices.push_back(2);
   radices.insert(radices.end(), odd.begin(), odd.end());
-  if (last != 0) radices.push_back(last);
+  if (ends_in_four) radices.push_back(4);
   if (radices.size() == 1 && radices[0] == 8) radices = {2, 4};
   if (radices.size() == 1 && radices[0] == 4) radices = {2, 2};
   while (radices.size() < 2) radices.insert(radices.begin(), 1);
@@ -110,7 +106,8 @@ struct FftCore {
       for (index_t j = 0; j < part; ++j)
         for (index_t m = 1; m < radix; ++m) push(fft_root(j * m, sub));
       pass.roots = table.size();
-      for (index_t k = 0; k < radix; ++k) table.push_back(static_cast<T>(fft_root(k, radix).real()));
+      for (index_t k = 0; k < radix; ++k)
+        table.push_back(static_cast<T>(fft_root(k, radix).real()));
       for (index_t k = 0; k < radix; ++k)
         table.push_back(static_cast<T>(-fft_root(k, radix).imag()));
       passes.push_back(pass);
@@ -160,8 +157,8 @@ struct FftCore {
 /// forward transform (kForward), or by 1 / sqrt(n) in both (kOrtho).
 enum class FftNorm { kBackward, kOrtho, kForward };
 
-/// What a real transform multiplies its results by: inner frequencies, and the first and (for an even
-/// length) the last, which stand for themselves alone. Gradients need the two apart.
+/// What a real transform multiplies its results by: inner frequencies, and the first and (for an
+/// even length) the last, which stand for themselves alone. Gradients need the two apart.
 template <class T>
 struct FftScale {
   T inner;

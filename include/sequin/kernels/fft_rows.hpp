@@ -9,9 +9,10 @@
 
 namespace sequin::inline SEQUIN_ABI::kernels::detail {
 
-/// Butterflies in a tile: what they read or write fills a cache line of each channel.
+/// Butterflies in a tile: what they read or write of each channel fills some cache lines, as memory
+/// likes it.
 template <class T>
-inline constexpr index_t kFftTile = 64 / static_cast<index_t>(sizeof(T));
+inline constexpr index_t kFftTile = 256 / static_cast<index_t>(sizeof(T));
 
 /// Steps and channels of one matrix: either channels or steps are adjacent.
 template <class T>
@@ -29,15 +30,6 @@ struct FftMatrix {
 
   bool time_major() const noexcept { return channel == 1; }
   T* row(index_t t) const noexcept { return data + t * step; }
-  /// Step t of all channels will be read or written soon.
-  void prefetch(index_t t, index_t channels) const noexcept {
-    for (index_t c = 0; c < channels; ++c) {
-      if constexpr (std::is_const_v<T>)
-        simd::prefetch(row(t) + c * channel);
-      else
-        simd::prefetch_to_write(row(t) + c * channel);
-    }
-  }
 };
 
 /// to[c * to_step + r] = from[r * from_step + c], in squares of registers where a side is one.
@@ -187,16 +179,6 @@ struct FftBlock {
   bool is_direct(const FftSpectrumRef<U>& s) const noexcept {
     return s.re.time_major() && s.im.time_major() && s.re.step == s.im.step && channels == width &&
            s.re.steps >= plan.bins();
-  }
-  /// A tile at frequencies k and its partner at `other` will be read or written soon.
-  template <class U>
-  void prefetch(const FftSpectrumRef<U>& s, index_t k, index_t other) const noexcept {
-    for (index_t m = 0; m < plan.last_radix(); ++m) {
-      s.re.prefetch(k + m * parts(), channels);
-      s.im.prefetch(k + m * parts(), channels);
-      s.re.prefetch(other + m * parts(), channels);
-      s.im.prefetch(other + m * parts(), channels);
-    }
   }
   /// Frequencies k, k + 1, ... of all parts between the stage and the spectrum, as far as `limit`.
   void load(const FftSpectrumRef<const T>& s, const FftSide<T>& side, index_t k,

@@ -1,5 +1,6 @@
 /// The pass of a real transform next to the frequencies. Real values of even number n travel as
-/// n / 2 complex ones, z[j] = x[2 j] + i x[2 j + 1]; with Z their transform and w = exp(-2 pi i / n)
+/// n / 2 complex ones, z[j] = x[2 j] + i x[2 j + 1]; with Z their transform and w = exp(-2 pi i /
+/// n)
 ///
 ///     2 X[k] = Z[k] + conj Z[n/2 - k] - i w^k (Z[k] - conj Z[n/2 - k])
 ///
@@ -100,8 +101,8 @@ void fft_split_tile(const FftBlock<T>& block, index_t first, index_t count, T sc
           fft_load_butterfly(rows_b.from(o), c, b);
         }
         const index_t im = R > 0 ? m : 0, io = R > 0 ? o : 0;
-        fft_split<T>(a.re[im], a.im[im], b.re[io], b.im[io],
-                     h * simd::broadcast<T>(turn), h * simd::broadcast<T>(turn + 1), h);
+        fft_split<T>(a.re[im], a.im[im], b.re[io], b.im[io], h * simd::broadcast<T>(turn),
+                     h * simd::broadcast<T>(turn + 1), h);
         simd::store<T>(low.re, a.re[im]);
         simd::store<T>(low.im, a.im[im]);
         if (paired) {
@@ -224,8 +225,6 @@ inline void fft_with_last_radix(const FftPlan<T>& plan, F&& f) {
       return f(std::integral_constant<int, 4>{});
     case 5:
       return f(std::integral_constant<int, 5>{});
-    case 8:
-      return f(std::integral_constant<int, 8>{});
     default:
       return f(std::integral_constant<int, 0>{});
   }
@@ -233,8 +232,7 @@ inline void fft_with_last_radix(const FftPlan<T>& plan, F&& f) {
 
 /// All frequencies of a real transform of even length from the working rows before the last pass.
 template <class T>
-void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s,
-                   const FftScale<T>& scale) {
+void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s, const FftScale<T>& scale) {
   constexpr index_t tile = kFftTile<T>;
   const index_t radix = block.plan.last_radix();
   const index_t parts = block.parts();
@@ -250,7 +248,6 @@ void fft_split_all(const FftBlock<T>& block, const FftSpectrumRef<T>& s,
     const bool direct = block.is_direct(s);
     for (index_t q = 1; q <= parts / 2; q += tile) {
       const index_t count = (std::min)(tile, parts / 2 + 1 - q);
-      if (!direct) block.prefetch(s, q + count - 1, parts - q - count + 1);
       FftSide<T> partner = direct ? block.direct(s, parts - q) : up.at(count - 1);
       partner.step = -partner.step;
       fft_split_tile<R>(block, q, count, scale.inner, direct ? block.direct(s, q) : low, partner);
@@ -284,7 +281,6 @@ void fft_join_all(const FftBlock<T>& block, const FftSpectrumRef<const T>& s,
     for (index_t q = 1; q <= parts / 2; q += tile) {
       const index_t count = (std::min)(tile, parts / 2 + 1 - q);
       if (!direct) {
-        block.prefetch(s, q + count + tile - 1, parts - q - count - tile + 1);
         block.load(s, low, q, count);
         block.load(s, up, parts - q - count + 1, count);
       }

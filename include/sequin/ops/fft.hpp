@@ -164,18 +164,18 @@ Tensor<T, Rank> irfft_over(const FftPlan<T>& plan, const Spectrum<T, Rank>& x, F
   if (y.size() > 0)
     run_irfft<T>(*plan, fft_view(x, axis), fft_view(y.data(), shape, axis), 0, scale);
   if (Tape* tape = recording(x.re, x.im)) {
-    tape->push([plan, scale, axis, rv = x.re.var(), iv = x.im.var(),
-                yv = tape->track(y)](Gradients& g) {
-      const auto dy = g.take(yv);
-      if (!dy.defined()) return;
-      // Frequencies beyond those of the transform have no part in it.
-      Spectrum<T, Rank> dx{Tensor<T, Rank>(rv.shape), Tensor<T, Rank>(rv.shape)};
-      if (dx.re.size() > 0 && dy.size() > 0)
-        run_rfft<T>(*plan, fft_view(dy.data(), dy.shape(), axis), 0, fft_view(dx, axis),
-                    {2 * scale, scale});
-      g.add(rv, dx.re);
-      g.add(iv, dx.im);
-    });
+    tape->push(
+        [plan, scale, axis, rv = x.re.var(), iv = x.im.var(), yv = tape->track(y)](Gradients& g) {
+          const auto dy = g.take(yv);
+          if (!dy.defined()) return;
+          // Frequencies beyond those of the transform have no part in it.
+          Spectrum<T, Rank> dx{Tensor<T, Rank>(rv.shape), Tensor<T, Rank>(rv.shape)};
+          if (dx.re.size() > 0 && dy.size() > 0)
+            run_rfft<T>(*plan, fft_view(dy.data(), dy.shape(), axis), 0, fft_view(dx, axis),
+                        {2 * scale, scale});
+          g.add(rv, dx.re);
+          g.add(iv, dx.im);
+        });
   }
   return y;
 }

@@ -94,8 +94,8 @@ void check_fft_conv1d(const Tensor<T, 3>& x, const Tensor<T, 2>& weight, FftConv
   const index_t most = mode == FftConvMode::kCircular ? x.extent(1) : index_t{1} << 27;
   if (weight.extent(0) != x.extent(2) || weight.extent(1) < 1 ||
       (x.extent(1) > 0 && weight.extent(1) > most))
-    throw ShapeError("fft_conv1d: weight is " + to_string(weight.shape()) + ", expected [C=" +
-                     std::to_string(x.extent(2)) + ", " +
+    throw ShapeError("fft_conv1d: weight is " + to_string(weight.shape()) +
+                     ", expected [C=" + std::to_string(x.extent(2)) + ", " +
                      (mode == FftConvMode::kCircular ? "1 <= K <= T=" + std::to_string(most)
                                                      : std::string("K >= 1")) +
                      "] (x is " + to_string(x.shape()) + ")");
@@ -138,8 +138,8 @@ Tensor<T, 3> fft_conv1d(const FftPlan<T>& plan, const Tensor<T, 3>& x, const Ten
   auto fw = detail::taps_spectrum(plan, weight, sizes.taps);
   const Spectrum<T, 2> one{fw.re.template reshaped<2>({plan->bins(), x.extent(2)}),
                            fw.im.template reshaped<2>({plan->bins(), x.extent(2)})};
-  auto y = detail::part_of_inverse(plan, detail::multiply_spectra<false>(fx, one), sizes.first,
-                                   steps);
+  auto y =
+      detail::part_of_inverse(plan, detail::multiply_spectra<false>(fx, one), sizes.first, steps);
   if (Tape* tape = recording(x, weight)) {
     tape->push([plan, fx, one, sizes, steps, xv = x.var(), wv = weight.var(),
                 yv = tape->track(y)](Gradients& g) {
@@ -147,13 +147,12 @@ Tensor<T, 3> fft_conv1d(const FftPlan<T>& plan, const Tensor<T, 3>& x, const Ten
       if (!dy.defined()) return;
       const auto fdy = detail::padded_spectrum(plan, dy, sizes.first);
       if (g.wants(xv))
-        g.add(xv, detail::part_of_inverse(plan, detail::multiply_spectra<true>(fdy, one), 0,
-                                          steps));
+        g.add(xv,
+              detail::part_of_inverse(plan, detail::multiply_spectra<true>(fdy, one), 0, steps));
       if (!g.wants(wv)) return;
       // Sums over the batch commute with the transform: one inverse does.
       auto each = detail::multiply_spectra<true>(fdy, fx);
-      auto sum = detail::empty_spectrum<T>(
-          Shape<3>{1, plan->bins(), each.re.extent(2)});
+      auto sum = detail::empty_spectrum<T>(Shape<3>{1, plan->bins(), each.re.extent(2)});
       kernels::sum_parts(each.re.data(), dy.extent(0), sum.re.size(), sum.re.data());
       kernels::sum_parts(each.im.data(), dy.extent(0), sum.im.size(), sum.im.data());
       Tensor<T, 2> dw(wv.shape);
@@ -199,11 +198,10 @@ Tensor<T, 3> autocorrelation(const FftPlan<T>& plan, const Tensor<T, 3>& q, cons
       if (!dy.defined()) return;
       const auto fdy = detail::padded_spectrum(plan, dy, 0);
       if (g.wants(qv))
-        g.add(qv, detail::part_of_inverse(plan, detail::multiply_spectra<false>(fdy, fk), 0,
-                                          steps));
+        g.add(qv,
+              detail::part_of_inverse(plan, detail::multiply_spectra<false>(fdy, fk), 0, steps));
       if (g.wants(kv))
-        g.add(kv, detail::part_of_inverse(plan, detail::multiply_spectra<true>(fq, fdy), 0,
-                                          steps));
+        g.add(kv, detail::part_of_inverse(plan, detail::multiply_spectra<true>(fq, fdy), 0, steps));
     });
   }
   return y;
