@@ -2,11 +2,14 @@
 // where that is found.
 #include "sequin/core/tensor.hpp"
 #include "sequin/kernels/fft.hpp"
+#include "sequin/ops/fft_conv1d.hpp"
 #include "support/noise.hpp"
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <ctime>
+#include <vector>
 
 #if defined(SEQUIN_BENCH_FFTW)
 #include <fftw3.h>
@@ -123,6 +126,39 @@ BENCHMARK(real_transform)
     ->ArgNames({"n", "time_major", "inverse"})
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
+
+// A causal depthwise convolution with as many taps as steps, beside the plain sum's time for
+// one channel in 64.
+void convolution(benchmark::State& state) {
+  const index_t n = state.range(0);
+  const auto x = noise(Shape<3>{1, n, kChannels});
+  const auto weight = noise(Shape<2>{kChannels, n});
+  const auto plan = sequin::make_fft_conv1d_plan<float>(n, n);
+  sequin::Arena arena;
+  const sequin::ArenaScope scope(&arena);
+  double ours = 1e9, plain = 1e9;
+  std::vector<float> y(static_cast<std::size_t>(n));
+  for (auto _ : state) {
+    const double t0 = seconds_now();
+    benchmark::DoNotOptimize(sequin::fft_conv1d(plan, x, weight).data());
+    arena.fit();
+    const double t1 = seconds_now();
+    for (index_t c = 0; c < kChannels; c += 64) {
+      std::fill(y.begin(), y.end(), 0.0f);
+      for (index_t k = 0; k < n; ++k)
+        for (index_t t = k; t < n; ++t)
+          y[static_cast<std::size_t>(t)] += weight(c, k) * x.data()[(t - k) * kChannels + c];
+      benchmark::DoNotOptimize(y.data());
+    }
+    plain = (std::min)(plain, 64 * (seconds_now() - t1));
+    state.SetIterationTime(t1 - t0);
+    ours = (std::min)(ours, t1 - t0);
+  }
+  state.counters["best_ms"] = ours * 1e3;
+  state.counters["plain_ratio"] = plain / ours;
+}
+BENCHMARK(convolution)->Arg(720)->Arg(1024)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(convolution)->Arg(4096)->Iterations(3)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

@@ -5,7 +5,9 @@
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
 
+#include <complex>
 #include <limits>
+#include <vector>
 
 using namespace sequin;
 using kernels::FftPlan;

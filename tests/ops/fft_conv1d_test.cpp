@@ -75,7 +75,7 @@ TEST_CASE("fft_conv1d: gradients equal finite differences") {
     }
 }
 
-TEST_CASE("fft_conv1d: a step does not depend on the future, threads or a longer plan's owner") {
+TEST_CASE("fft_conv1d: results and gradients do not depend on the number of threads") {
   const auto run = [](Executor* executor) {
     const ExecutorScope scope(executor);
     auto x = wavy<float, 3>({3, 40, 50}, 0.1);

@@ -4,6 +4,8 @@
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
+#include <type_traits>
+
 namespace sequin::inline SEQUIN_ABI::kernels::detail {
 
 /// The largest radix. Lengths with a larger prime factor go through Bluestein's convolution, which

@@ -8,13 +8,14 @@
 #include <complex>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 
 namespace detail {
 
-/// exp(-2 pi i k / n), exact where sine or cosine is 0, 1/2 or 1 in the first octant's terms.
+/// exp(-2 pi i k / n), as exact as sine and cosine are within an eighth of a turn.
 inline std::complex<double> fft_root(index_t k, index_t n) {
   constexpr double kTwoPi = 6.28318530717958647693;
   k %= n;
