@@ -147,8 +147,15 @@ void add_fftw_rfft(Line& line, const float* x, index_t length, index_t channels,
                 : fftwf_plan_many_dft_r2c(1, &n, many, p->in, nullptr, 1, n, p->out, nullptr, 1,
                                           frequencies, FFTW_MEASURE | FFTW_PRESERVE_INPUT);
   std::copy_n(x, total, p->in);
+  const auto split = std::make_shared<std::vector<float>>(2 * half);
   line.local.push_back({"FFTW", [p] { fftwf_execute(p->plan); },
-                        [p, half] { return std::span<const float>(&p->out[0][0], 2 * half); }});
+                        [p, split, half] {
+                          for (std::size_t i = 0; i < half; ++i) {
+                            (*split)[i] = p->out[i][0];
+                            (*split)[half + i] = p->out[i][1];
+                          }
+                          return std::span<const float>(*split);
+                        }});
 }
 #else
 void add_fftw_rfft(Line&, const float*, index_t, index_t, bool) {}

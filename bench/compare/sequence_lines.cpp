@@ -3,9 +3,11 @@
 #include "run_in_arena.hpp"
 
 #include "sequin/autograd/tape.hpp"
-#include "sequin/ops/reduce.hpp"
+#include "sequin/ops/fft.hpp"
 #include "sequin/ops/selective_scan.hpp"
 #include "sequin/train/optimizer.hpp"
+
+#include <cmath>
 
 namespace sequin_compare {
 
@@ -54,6 +56,64 @@ Line scan_line(index_t steps, index_t channels) {
   return line;
 }
 
+/// Real transforms of 512 channels. A real transform of n values is counted as 2.5 n log2 n.
+Line rfft_line(index_t length, bool time_major) {
+  constexpr index_t channels = 512;
+  struct Keep {
+    Input x;
+    Tensor<float, 3> by_time;
+    Tensor<float, 2> by_channel;
+    FftPlan<float> plan;
+    Arena arena;
+    Spectrum<float, 3> time_spectrum;
+    Spectrum<float, 2> channel_spectrum;
+    std::vector<float> joined;
+  };
+  const auto keep = std::make_shared<Keep>();
+  if (time_major) {
+    keep->x = drawn("x", {1, length, channels}, 1);
+    keep->by_time = tensor<3>(keep->x);
+  } else {
+    keep->x = drawn("x", {1, channels, length}, 1);
+    keep->by_channel = tensor<3>(keep->x).reshaped(Shape<2>{channels, length});
+  }
+  keep->plan = make_fft_plan<float>(length);
+  Line line;
+  line.keep = keep;
+  const auto n = static_cast<double>(length);
+  line.work.flops = 2.5 * n * std::log2(n) * channels;
+  line.work.bytes = 4.0 * 2 * n * channels;
+  // The spectrum of the call before makes room first.
+  line.run = [k = keep.get(), time_major] {
+    {
+      const ArenaScope scope(&k->arena);
+      if (time_major) {
+        k->time_spectrum = {};
+        k->time_spectrum = rfft(k->plan, k->by_time);
+      } else {
+        k->channel_spectrum = {};
+        k->channel_spectrum = rfft_last(k->plan, k->by_channel);
+      }
+    }
+  };
+  line.run();
+  keep->time_spectrum = {};
+  keep->channel_spectrum = {};
+  keep->arena.fit();
+  line.output = [k = keep.get(), time_major] {
+    const auto join = [&](const auto& s) {
+      k->joined.assign(s.re.span().begin(), s.re.span().end());
+      k->joined.insert(k->joined.end(), s.im.span().begin(), s.im.span().end());
+    };
+    time_major ? join(std::as_const(k->time_spectrum)) : join(std::as_const(k->channel_spectrum));
+    return std::span<const float>(k->joined);
+  };
+  add_fftw_rfft(line, keep->x.values.data(), length, channels, time_major);
+  line.request = {{"op", "rfft"}, {"time_major", time_major}};
+  line.inputs = {keep->x};
+  return line;
+}
+
 Line adam_line(index_t count) {
   struct Keep {
     ParameterList<float> list;
@@ -87,6 +147,12 @@ void add_sequence_lines(std::vector<LineMaker>& lines) {
     lines.push_back({"selective scan",
                      "16 states, 1536 channels, " + std::to_string(steps) + " steps",
                      [=](index_t) { return scan_line(steps, 1536); }});
+  for (const bool time_major : {false, true})
+    for (const index_t length : {720, 1024, 4096, 5000})
+      lines.push_back({"real Fourier transform, 512 channels",
+                       std::string(time_major ? "time-major" : "channel-major") + ", length " +
+                           std::to_string(length),
+                       [=](index_t) { return rfft_line(length, time_major); }});
   for (const index_t count : {100000, 5000000})
     lines.push_back({"training", "Adam step, " + std::to_string(count) + " parameters",
                      [=](index_t) { return adam_line(count); }});

@@ -42,6 +42,15 @@ using Mask = typename Vec<T>::batch_bool_type;
 template <class T>
 inline constexpr std::ptrdiff_t kLanes = static_cast<std::ptrdiff_t>(Vec<T>::size);
 
+/// A stride as the compiler does not know it: rows are then reached by adding it up. Where g++ sees
+/// the multiples it keeps all of them through a loop, in memory for want of registers.
+inline std::ptrdiff_t opaque(std::ptrdiff_t stride) {
+#if defined(__GNUC__)
+  __asm__ volatile("" : "+r"(stride));
+#endif
+  return stride;
+}
+
 /// All lanes hold `value`.
 template <class T>
 inline Vec<T> set1(T value) {
@@ -115,6 +124,18 @@ inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
 template <class T>
 inline Vec<T> fnma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
   return xsimd::fnma(a, b, c);
+}
+
+/// a * b - c, in one rounding where the instruction set has it.
+template <class T>
+inline Vec<T> fms(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
+  return xsimd::fms(a, b, c);
+}
+
+/// -(a * b) - c, in one rounding where the instruction set has it.
+template <class T>
+inline Vec<T> fnms(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
+  return xsimd::fnms(a, b, c);
 }
 
 namespace detail {
@@ -195,6 +216,60 @@ template <class T>
 inline Vec<T> select(const Mask<T>& mask, const Vec<T>& a, const Vec<T>& b) {
   return xsimd::select(mask, a, b);
 }
+
+/// Whether `transpose` exists.
+template <class T>
+#if defined(__AVX512F__) || !defined(__SSE2__)
+inline constexpr bool kHasTranspose = false;
+#else
+inline constexpr bool kHasTranspose = true;
+#endif
+
+#if defined(__AVX__) && !defined(__AVX512F__)
+/// Makes the columns of a square of registers its rows.
+inline void transpose(Vec<float> (&v)[8]) {
+  __m256 a[8], b[8];
+  SEQUIN_UNROLL
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    a[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+  }
+  SEQUIN_UNROLL
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+    b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+    b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+    b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+  }
+  SEQUIN_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    v[i] = Vec<float>(_mm256_permute2f128_ps(b[i], b[i + 4], 0x20));
+    v[i + 4] = Vec<float>(_mm256_permute2f128_ps(b[i], b[i + 4], 0x31));
+  }
+}
+inline void transpose(Vec<double> (&v)[4]) {
+  const __m256d a = _mm256_unpacklo_pd(v[0], v[1]), b = _mm256_unpackhi_pd(v[0], v[1]);
+  const __m256d c = _mm256_unpacklo_pd(v[2], v[3]), d = _mm256_unpackhi_pd(v[2], v[3]);
+  v[0] = Vec<double>(_mm256_permute2f128_pd(a, c, 0x20));
+  v[1] = Vec<double>(_mm256_permute2f128_pd(b, d, 0x20));
+  v[2] = Vec<double>(_mm256_permute2f128_pd(a, c, 0x31));
+  v[3] = Vec<double>(_mm256_permute2f128_pd(b, d, 0x31));
+}
+#elif defined(__SSE2__) && !defined(__AVX512F__)
+inline void transpose(Vec<float> (&v)[4]) {
+  const __m128 a = _mm_unpacklo_ps(v[0], v[1]), b = _mm_unpackhi_ps(v[0], v[1]);
+  const __m128 c = _mm_unpacklo_ps(v[2], v[3]), d = _mm_unpackhi_ps(v[2], v[3]);
+  v[0] = Vec<float>(_mm_movelh_ps(a, c));
+  v[1] = Vec<float>(_mm_movehl_ps(c, a));
+  v[2] = Vec<float>(_mm_movelh_ps(b, d));
+  v[3] = Vec<float>(_mm_movehl_ps(d, b));
+}
+inline void transpose(Vec<double> (&v)[2]) {
+  const __m128d a = _mm_unpacklo_pd(v[0], v[1]);
+  v[1] = Vec<double>(_mm_unpackhi_pd(v[0], v[1]));
+  v[0] = Vec<double>(a);
+}
+#endif
 
 /// An integer register as wide as Vec<T>.
 template <class T>

@@ -63,9 +63,11 @@ void transpose(const T* from, index_t from_stride, index_t rows, index_t cols, T
         index_t c = c0;
         for (; c + q <= c1; c += q) {
           detail::Quad<T> v[q];
+          SEQUIN_UNROLL
           for (index_t i = 0; i < q; ++i)
             v[i] = detail::Quad<T>::load_unaligned(from + (r + i) * from_stride + c);
           detail::transpose_quad<T>(v);
+          SEQUIN_UNROLL
           for (index_t i = 0; i < q; ++i) v[i].store_unaligned(to + (c + i) * to_stride + r);
         }
         for (; c < c1; ++c)
