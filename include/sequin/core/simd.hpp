@@ -217,6 +217,10 @@ inline Vec<T> select(const Mask<T>& mask, const Vec<T>& a, const Vec<T>& b) {
   return xsimd::select(mask, a, b);
 }
 
+/// Exchanges rows and columns of a square of registers, where `kHasTranspose<T>` says so.
+template <class V, std::size_t N>
+void transpose(V (&)[N]) = delete;
+
 /// Whether `transpose` exists.
 template <class T>
 #if defined(__AVX512F__) || !defined(__SSE2__)
@@ -226,7 +230,6 @@ inline constexpr bool kHasTranspose = true;
 #endif
 
 #if defined(__AVX__) && !defined(__AVX512F__)
-/// Makes the columns of a square of registers its rows.
 inline void transpose(Vec<float> (&v)[8]) {
   __m256 a[8], b[8];
   SEQUIN_UNROLL
