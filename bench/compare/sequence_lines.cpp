@@ -3,6 +3,8 @@
 #include "run_in_arena.hpp"
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/blocks/gru.hpp"
+#include "sequin/blocks/lstm.hpp"
 #include "sequin/ops/fft.hpp"
 #include "sequin/ops/selective_scan.hpp"
 #include "sequin/train/optimizer.hpp"
@@ -114,6 +116,35 @@ Line rfft_line(index_t length, bool time_major) {
   return line;
 }
 
+/// A sequence of 256 steps through a GRU or an LSTM.
+template <template <class> class Layer>
+Line recurrent_line(const char* kind, index_t hidden, index_t gates) {
+  struct Keep {
+    Layer<float> layer;
+    Tensor<float, 3> x;
+  };
+  RecurrentConfig config;
+  config.input_size = config.hidden_size = hidden;
+  const auto keep = std::make_shared<Keep>(Keep{Layer<float>(config), {}});
+  Generator generator(1);
+  keep->layer.initialize(generator);
+  Line line;
+  line.keep = keep;
+  for (const auto& p : parameters(keep->layer).items) {
+    const auto values = std::as_const(p.values).span();
+    line.inputs.push_back({p.name, p.shape, {values.begin(), values.end()}});
+  }
+  line.inputs.push_back(drawn("x", {1, 256, hidden}, 2));
+  keep->x = tensor<3>(line.inputs.back());
+  prepare(keep->layer);
+  const auto width = static_cast<double>(hidden);
+  line.work.flops = 256.0 * 4 * static_cast<double>(gates) * width * width;
+  line.work.exps = 256.0 * static_cast<double>(gates) * width;
+  set_own(line, [k = keep.get()] { return k->layer.forward(k->x); });
+  line.request = {{"op", "recurrent"}, {"kind", kind}, {"width", hidden}, {"hidden", hidden}};
+  return line;
+}
+
 Line adam_line(index_t count) {
   struct Keep {
     ParameterList<float> list;
@@ -147,6 +178,13 @@ void add_sequence_lines(std::vector<LineMaker>& lines) {
     lines.push_back({"selective scan",
                      "16 states, 1536 channels, " + std::to_string(steps) + " steps",
                      [=](index_t) { return scan_line(steps, 1536); }});
+  for (const index_t hidden : {16, 64, 256}) {
+    const std::string size = ", width " + std::to_string(hidden) + ", 256 steps";
+    lines.push_back({"recurrent layers", "GRU" + size,
+                     [=](index_t) { return recurrent_line<Gru>("GRU", hidden, 3); }});
+    lines.push_back({"recurrent layers", "LSTM" + size,
+                     [=](index_t) { return recurrent_line<Lstm>("LSTM", hidden, 4); }});
+  }
   for (const bool time_major : {false, true})
     for (const index_t length : {720, 1024, 4096, 5000})
       lines.push_back({"real Fourier transform, 512 channels",
