@@ -16,7 +16,7 @@ namespace sequin_examples {
 
 /// Times in milliseconds and heap allocations a call.
 struct Measurement {
-  double median = 0, p99 = 0, worst = 0;
+  double best = 0, median = 0, p99 = 0, worst = 0;
   double allocations = 0;
 };
 
@@ -39,6 +39,7 @@ Measurement measure(F&& work, int repeat, int warm_up = 3) {
   const auto at = [&](double share) {
     return times[static_cast<std::size_t>(share * static_cast<double>(times.size() - 1))];
   };
+  m.best = at(0.0);
   m.median = at(0.5);
   m.p99 = at(0.99);
   m.worst = at(1.0);

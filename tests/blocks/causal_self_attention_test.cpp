@@ -80,6 +80,11 @@ TEST_CASE("KeyValueCache: a copy is independent and what does not fit is named")
   CHECK(cache.length() == 10);
   CHECK(copy.keys()(1, 4, 0, 2) == step(1, 4, 0, 2));
   CHECK(cache.values()(1, 9, 0, 2) == step(1, 4, 0, 2));
+  cache.truncate(12);
+  CHECK(cache.length() == 10);
+  cache.truncate(5);
+  CHECK(cache.length() == 5);
+  CHECK(cache.keys()(1, 4, 0, 2) == step(1, 4, 0, 2));
   const Tensor<float, 4> other({1, 5, 1, 3});
   CHECK_THROWS_WITH(cache.append(other, other),
                     "KeyValueCache: keys are [1, 5, 1, 3] and values [1, 5, 1, 3], expected [2, 5, "

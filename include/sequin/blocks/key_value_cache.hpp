@@ -58,6 +58,11 @@ class KeyValueCache {
 
   /// Forgets everything; keeps the memory.
   void reset() noexcept { length_ = 0; }
+  /// Forgets all but the first `length` steps, as when a continuation is taken back. Real-time
+  /// safe.
+  void truncate(index_t length) noexcept {
+    length_ = (std::min)(length_, (std::max)(length, index_t{0}));
+  }
 
   /// True when `other` is a cache of the same batch, heads and width.
   bool fits(const KeyValueCache& other) const noexcept {
