@@ -16,8 +16,8 @@
 #define SEQUIN_INSTANTIATION extern template  // the sources say template
 #define SEQUIN_INSTANTIATE_ONE(...) \
   SEQUIN_INSTANTIATION decltype(sequin::__VA_ARGS__) sequin::__VA_ARGS__
-#define SEQUIN_INSTANTIATE(name, ...)                               \
-  SEQUIN_INSTANTIATE_ONE(name<float __VA_OPT__(, ) __VA_ARGS__>);   \
+#define SEQUIN_INSTANTIATE(name, ...)                             \
+  SEQUIN_INSTANTIATE_ONE(name<float __VA_OPT__(, ) __VA_ARGS__>); \
   SEQUIN_INSTANTIATE_ONE(name<double __VA_OPT__(, ) __VA_ARGS__>)
 #else
 #define SEQUIN_INSTANTIATE_ONE(...) static_assert(true)
@@ -33,3 +33,15 @@
   SEQUIN_INSTANTIATE(name, 3, 1);      \
   SEQUIN_INSTANTIATE(name, 3, 3);      \
   SEQUIN_INSTANTIATE(name, 4, 4)
+
+// A function that is no template stands between `#if SEQUIN_BODIES` and `#endif` and is
+// SEQUIN_INLINE: header-only it is inline, with the target it is in one of the sources.
+#if !defined(SEQUIN_COMPILED)
+#define SEQUIN_BODIES 1
+#define SEQUIN_INLINE inline
+#elif defined(SEQUIN_COMPILED_SOURCE)
+#define SEQUIN_BODIES 1
+#define SEQUIN_INLINE
+#else
+#define SEQUIN_BODIES 0
+#endif

@@ -28,3 +28,5 @@ T sum_of(index_t n, F f, const In*... in) {
 }  // namespace detail
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+// No list: other kernels inline this.

@@ -172,3 +172,4 @@ Tensor<T, 3> depthwise_conv1d(const Tensor<T, 3>& x, const Tensor<T, WeightRank>
 }  // namespace sequin::inline SEQUIN_ABI
 
 SEQUIN_INSTANTIATE(depthwise_conv1d, 3);
+SEQUIN_INSTANTIATE(depthwise_conv1d, 4);
