@@ -1,5 +1,6 @@
 # Holds the table of folders: who may include whom, which third party may appear where, that no
-# include runs in a circle, and that no file is too long to read in one sitting.
+# include runs in a circle, that no file is too long to read in one sitting, that each kernel says
+# what sequin::compiled has of it, and that sequin.hpp reaches what is not opt-in.
 #
 #   cmake [-DROOT=path] -P cmake/check_includes.cmake
 cmake_minimum_required(VERSION 3.21)
@@ -67,6 +68,12 @@ foreach(header IN LISTS headers)
     violation("${header}: has no #pragma once")
   endif()
 
+  file(STRINGS ${ROOT}/include/sequin/${header} list
+       REGEX "^SEQUIN_INSTANTIATE[A-Z_]*\\(|^// No list: ")
+  if(folder STREQUAL "kernels" AND NOT list)
+    violation("${header}: ends with no SEQUIN_INSTANTIATE and no \"// No list: reason\"")
+  endif()
+
   read_includes(${ROOT}/include/sequin/${header} includes)
   foreach(included IN LISTS includes)
     if(included MATCHES "^<(.*)>$")
@@ -103,6 +110,29 @@ foreach(header IN LISTS headers)
       list(APPEND edges_of_${id} ${target})
     endif()
   endforeach()
+endforeach()
+
+# Every header is reached from sequin.hpp, or from one that is opt-in by its first line.
+set(reached "")
+set(next sequin.hpp)
+foreach(header IN LISTS headers)
+  file(STRINGS ${ROOT}/include/sequin/${header} first LIMIT_COUNT 1)
+  if(first MATCHES "^/// Opt-in")
+    list(APPEND next ${header})
+  endif()
+endforeach()
+while(next)
+  list(POP_FRONT next header)
+  if(NOT header IN_LIST reached)
+    list(APPEND reached ${header})
+    string(MAKE_C_IDENTIFIER ${header} id)
+    list(APPEND next ${edges_of_${id}})
+  endif()
+endwhile()
+foreach(header IN LISTS headers)
+  if(NOT header IN_LIST reached)
+    violation("${header}: sequin.hpp does not reach it, and it does not begin with /// Opt-in")
+  endif()
 endforeach()
 
 list(REMOVE_DUPLICATES json_users)

@@ -24,9 +24,9 @@ function(write_clean_tree)
   file(REMOVE_RECURSE ${WORK})
   file(WRITE ${WORK}/include/sequin/core/a.hpp "#pragma once\n#include <vector>\n")
   file(WRITE ${WORK}/include/sequin/core/simd.hpp "#pragma once\n#include <xsimd/xsimd.hpp>\n")
-  file(WRITE ${WORK}/include/sequin/kernels/k.hpp "#pragma once\n#include \"sequin/core/a.hpp\"\n")
+  file(WRITE ${WORK}/include/sequin/kernels/k.hpp "#pragma once\n#include \"sequin/core/a.hpp\"\n// No list: a test\n")
   file(WRITE ${WORK}/include/sequin/io/json.hpp "#pragma once\n#include <nlohmann/json.hpp>\n")
-  file(WRITE ${WORK}/include/sequin/sequin.hpp "#pragma once\n#include \"sequin/kernels/k.hpp\"\n")
+  file(WRITE ${WORK}/include/sequin/sequin.hpp "#pragma once\n#include \"sequin/kernels/k.hpp\"\n#include \"sequin/core/simd.hpp\"\n#include \"sequin/io/json.hpp\"\n")
 endfunction()
 
 # A header of the given text is added to (or replaces one of) the clean tree.
@@ -59,6 +59,10 @@ expect_violation(include/sequin/core/a.hpp "#pragma once\n#include \"sequin/core
 expect_violation(include/sequin/misc/b.hpp "#pragma once\n"
                  "misc/b.hpp: folder misc is not in the table")
 expect_violation(include/sequin/core/b.hpp "#include <vector>\n" "core/b.hpp: has no #pragma once")
+expect_violation(include/sequin/kernels/b.hpp "#pragma once\n"
+                 "kernels/b.hpp: ends with no SEQUIN_INSTANTIATE")
+expect_violation(include/sequin/core/b.hpp "#pragma once\n"
+                 "core/b.hpp: sequin.hpp does not reach it")
 string(REPEAT "// a; [line\n" 401 long)
 expect_violation(include/sequin/core/b.hpp "#pragma once\n${long}"
                  "core/b.hpp: 402 lines, expected 400 or fewer")

@@ -16,7 +16,7 @@ write_basic_package_version_file(sequin-config-version.cmake
                                  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/sequin-config.cmake
               ${PROJECT_BINARY_DIR}/sequin-config-version.cmake
-              cmake/dependencies.cmake
+              cmake/dependencies.cmake cmake/compiled.cmake
         DESTINATION ${config_dir} COMPONENT devel)
 
 configure_file(cmake/sequin.pc.in sequin.pc @ONLY)

@@ -11,6 +11,10 @@ else()
     $<$<BOOL:${SEQUIN_WERROR}>:-Werror> $<$<BOOL:${SEQUIN_NATIVE}>:-march=native>)
 endif()
 
+# sequin::compiled with these options.
+sequin_add_compiled(sequin_program_code ${PROJECT_SOURCE_DIR}/include)
+target_link_libraries(sequin_program_code PRIVATE sequin_options)
+
 # What tests, benchmarks and examples share: the headers and sources of examples/common.
 file(GLOB common_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/common/*.cpp)
 if(common_sources)

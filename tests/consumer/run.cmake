@@ -1,6 +1,7 @@
 # Configures, builds and runs one project that uses Sequin; ctest calls it, see CMakeLists.txt.
 #   HOW=install     find_package against a fresh install of this build
 #   HOW=subproject  add_subdirectory of the source tree
+#   HOW=compiled    the same with sequin::compiled and a model, without optimisation
 #   HOW=readme      the two files that the README tells to paste, against a fresh install
 cmake_minimum_required(VERSION 3.21)
 
@@ -36,8 +37,11 @@ file(REMOVE_RECURSE ${WORK})
 set(configure ${CMAKE_COMMAND} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER}
               "-DCMAKE_CXX_FLAGS=${FLAGS}")
 if(NOT HOW STREQUAL "readme")
-  file(COPY ${CMAKE_CURRENT_LIST_DIR}/${HOW}/CMakeLists.txt ${CMAKE_CURRENT_LIST_DIR}/main.cpp
-       DESTINATION ${WORK}/source)
+  set(main ${CMAKE_CURRENT_LIST_DIR}/main.cpp)
+  if(HOW STREQUAL "compiled")
+    set(main ${CMAKE_CURRENT_LIST_DIR}/compiled/main.cpp)
+  endif()
+  file(COPY ${CMAKE_CURRENT_LIST_DIR}/${HOW}/CMakeLists.txt ${main} DESTINATION ${WORK}/source)
 else()
   paste(consumer-cmakelists ${WORK}/source/CMakeLists.txt)
   paste(consumer-main ${WORK}/source/main.cpp)
@@ -50,7 +54,7 @@ else()
   list(APPEND configure -DCMAKE_PREFIX_PATH=${WORK}/prefix/from)
 endif()
 run(${configure} -S ${WORK}/source -B ${WORK}/build)
-run(${CMAKE_COMMAND} --build ${WORK}/build)
+run(${CMAKE_COMMAND} --build ${WORK}/build --parallel 2)
 
 file(GLOB programs ${WORK}/build/*)
 set(ran 0)

@@ -1,4 +1,4 @@
-/// Compares gradients with finite differences.
+/// Opt-in: compares gradients with finite differences.
 #pragma once
 
 #include "sequin/autograd/tape.hpp"

@@ -1,4 +1,5 @@
-/// Tensors as Eigen maps and Eigen expressions as tensors, without a copy where there need be none.
+/// Opt-in: tensors as Eigen maps and Eigen expressions as tensors, without a copy where there need
+/// be none.
 #pragma once
 
 #include "sequin/core/tensor.hpp"

@@ -1,6 +1,7 @@
 /// The only header that includes a JSON library.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/error.hpp"
 
 #include <cstddef>
@@ -10,6 +11,7 @@
 #include <unordered_set>
 #include <vector>
 
+#if SEQUIN_BODIES
 #include <nlohmann/json.hpp>
 
 namespace sequin::inline SEQUIN_ABI::detail {
@@ -116,3 +118,6 @@ inline nlohmann::json parse_json_object(std::string_view text, const std::string
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::detail
+#else
+#include <nlohmann/json_fwd.hpp>
+#endif

@@ -1,6 +1,7 @@
 /// Models from folders of official files, and back.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parameter.hpp"
 #include "sequin/io/config.hpp"
 #include "sequin/io/safetensors.hpp"
@@ -51,10 +52,6 @@ void copy_elements(const WeightsSource& source, const TensorEntry& entry, std::s
   }
 }
 
-}  // namespace detail
-
-namespace detail {
-
 /// Entries by a model's names: checkpoints saved from PyTorch's parallel wrappers carry "module."
 /// before each.
 class EntryFinder {
@@ -81,18 +78,10 @@ class EntryFinder {
   bool wrapped_;
 };
 
-}  // namespace detail
-
-/// Fills the parameters and buffers of `block` from `source`, by name. Every parameter must be
-/// there in its official shape (or under an alias), in any floating type (a counter also in int64);
-/// nothing else may be there but aliases and names that the block declares unused. All that is
-/// wrong is reported in one LoadError and the block is then unchanged. An alias beside its
-/// parameter must hold the same bytes.
-template <class Block>
-void load_weights(Block& block, const WeightsSource& source) {
-  using T = typename Block::value_type;
-  auto list = parameters(block);
-  const detail::EntryFinder find(source);
+/// `load_weights` of the parameters and buffers of a block.
+template <class T>
+void load_parameters(ParameterList<T>& list, const WeightsSource& source) {
+  const EntryFinder find(source);
   std::vector<std::string> missing, surplus, misfit;
   std::map<std::string, bool, std::less<>> known;
   for (const auto& name : list.unused) known.emplace(name, true);
@@ -126,23 +115,36 @@ void load_weights(Block& block, const WeightsSource& source) {
       const std::vector<index_t> shape(entry->shape.begin(), entry->shape.end());
       misfit.push_back("'" + called + "' expected " + to_string(p.shape) + ", found " +
                        to_string(shape));
-    } else if (!detail::is_float(entry->dtype) && !(p.whole && entry->dtype == DType::I64)) {
+    } else if (!is_float(entry->dtype) && !(p.whole && entry->dtype == DType::I64)) {
       misfit.push_back("'" + called + "' expected " + (p.whole ? "I64" : "a floating type") +
                        ", found " + std::string(dtype_name(entry->dtype)));
     }
   }
   for (const TensorEntry& entry : source.tensors())
     if (!known.contains(find.bare(entry.name)))
-      surplus.push_back("'" + detail::printable(entry.name) + "'");
+      surplus.push_back("'" + printable(entry.name) + "'");
   if (!missing.empty() || !surplus.empty() || !misfit.empty()) {
     std::string what;
-    detail::append_names(what, "missing", missing);
-    detail::append_names(what, "misfit", misfit);
-    detail::append_names(what, "surplus", surplus);
+    append_names(what, "missing", missing);
+    append_names(what, "misfit", misfit);
+    append_names(what, "surplus", surplus);
     throw LoadError(source.label() + ": the tensors are not those of the model: " + what);
   }
   for (std::size_t i = 0; i < found.size(); ++i)
-    detail::copy_elements<T>(source, *found[i], list.items[i].values.span());
+    copy_elements<T>(source, *found[i], list.items[i].values.span());
+}
+
+}  // namespace detail
+
+/// Fills the parameters and buffers of `block` from `source`, by name. Every parameter must be
+/// there in its official shape (or under an alias), in any floating type (a counter also in int64);
+/// nothing else may be there but aliases and names that the block declares unused. All that is
+/// wrong is reported in one LoadError and the block is then unchanged. An alias beside its
+/// parameter must hold the same bytes.
+template <class Block>
+void load_weights(Block& block, const WeightsSource& source) {
+  auto list = parameters(block);
+  detail::load_parameters(list, source);
 }
 
 /// Writes the parameters and buffers of `block` under their official names and shapes, atomically.
@@ -211,3 +213,5 @@ Model load_for_inference(const std::filesystem::path& dir) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(detail::load_parameters);

@@ -1,6 +1,7 @@
 /// Reading and writing safetensors files.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/io/atomic_file.hpp"
 #include "sequin/io/json_text.hpp"
 #include "sequin/io/mapped_file.hpp"
@@ -52,12 +53,7 @@ std::vector<T> read_elements(const TensorEntry* entry, std::string_view name,
 class SafetensorsFile {
  public:
   /// Throws LoadError: "FILE: tensor 'name': expected ..., found ...".
-  explicit SafetensorsFile(const std::filesystem::path& path, const SafetensorsLimits& limits = {})
-      : label_(detail::printable(path.string(), 400)) {
-    auto mapping = std::make_shared<MappedFile>(path);
-    parse(mapping->bytes(), limits);
-    mapping_ = std::move(mapping);
-  }
+  explicit SafetensorsFile(const std::filesystem::path& path, const SafetensorsLimits& limits = {});
   static SafetensorsFile open(const std::filesystem::path& path,
                               const SafetensorsLimits& limits = {}) {
     return SafetensorsFile(path, limits);
@@ -65,12 +61,7 @@ class SafetensorsFile {
 
   /// From memory that outlives the result; `label` begins the messages.
   static SafetensorsFile from_memory(std::span<const std::byte> bytes, std::string label = "memory",
-                                     const SafetensorsLimits& limits = {}) {
-    SafetensorsFile file;
-    file.label_ = std::move(label);
-    file.parse(bytes, limits);
-    return file;
-  }
+                                     const SafetensorsLimits& limits = {});
 
   /// In the order of the header.
   const std::vector<TensorEntry>& tensors() const noexcept { return tensors_; }
@@ -98,78 +89,13 @@ class SafetensorsFile {
  private:
   SafetensorsFile() = default;
 
-  void parse(std::span<const std::byte> bytes, const SafetensorsLimits& limits) {
-    if (bytes.size() < 8)
-      throw LoadError(label_ + ": expected a safetensors file of at least 8 bytes, found " +
-                      std::to_string(bytes.size()));
-    std::uint64_t length = 0;
-    std::memcpy(&length, bytes.data(), sizeof length);
-    if (length > limits.header_bytes)
-      throw LoadError(label_ + ": header: expected at most " + std::to_string(limits.header_bytes) +
-                      " bytes, found " + std::to_string(length));
-    if (length > bytes.size() - 8)
-      throw LoadError(label_ + ": header: expected " + std::to_string(length) + " bytes, found " +
-                      std::to_string(bytes.size() - 8) + " in the file");
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8,
-                                static_cast<std::size_t>(length));
-    detail::SafetensorsHeader header(text, label_, limits);
-    const auto data = bytes.subspan(8 + static_cast<std::size_t>(length));
-    metadata_ = std::move(header.metadata);
-    tensors_.reserve(header.entries.size());
-    for (const detail::HeaderEntry& e : header.entries) check(e, data.size());
-    check_tiling(header.entries, data.size());
-    for (detail::HeaderEntry& e : header.entries) {
-      by_name_.emplace(e.name, tensors_.size());
-      tensors_.push_back({std::move(e.name), e.dtype, std::move(e.shape),
-                          data.subspan(static_cast<std::size_t>(e.begin),
-                                       static_cast<std::size_t>(e.end - e.begin))});
-    }
-  }
+  void parse(std::span<const std::byte> bytes, const SafetensorsLimits& limits);
 
-  [[noreturn]] void fail(const detail::HeaderEntry& e, const std::string& what) const {
-    throw LoadError(label_ + ": tensor '" + detail::printable(e.name) + "': " + what);
-  }
+  [[noreturn]] void fail(const detail::HeaderEntry& e, const std::string& what) const;
 
-  void check(const detail::HeaderEntry& e, std::uint64_t data_size) const {
-    const std::string found = "[" + std::to_string(e.begin) + ", " + std::to_string(e.end) + "]";
-    if (e.begin > e.end || e.end > data_size)
-      fail(e, "data_offsets: expected within the " + std::to_string(data_size) +
-                  " bytes of data, found " + found);
-    std::uint64_t size = dtype_size(e.dtype);
-    const bool empty = std::any_of(e.shape.begin(), e.shape.end(), [](auto n) { return n == 0; });
-    for (const std::int64_t n : e.shape) {
-      const auto extent = static_cast<std::uint64_t>(n);
-      if (!empty && extent > data_size / size + 1)
-        fail(e, "shape: expected elements for " + std::to_string(e.end - e.begin) +
-                    " bytes, found an extent of " + std::to_string(n) +
-                    ", more than the file holds");
-      size = empty ? 0 : size * extent;
-    }
-    if (size != e.end - e.begin)
-      fail(e, "data_offsets: expected " + std::to_string(size) +
-                  " bytes (shape and dtype), found " + std::to_string(e.end - e.begin));
-  }
+  void check(const detail::HeaderEntry& e, std::uint64_t data_size) const;
 
-  void check_tiling(const std::vector<detail::HeaderEntry>& entries,
-                    std::uint64_t data_size) const {
-    std::vector<const detail::HeaderEntry*> order;
-    order.reserve(entries.size());
-    for (const auto& e : entries) order.push_back(&e);
-    std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-      return a->begin != b->begin ? a->begin < b->begin : a->end < b->end;
-    });
-    std::uint64_t at = 0;
-    for (const detail::HeaderEntry* e : order) {
-      if (e->begin != at)
-        fail(*e, "data_offsets: expected to begin at byte " + std::to_string(at) +
-                     (e->begin < at ? " or later (it overlaps another)" : " (bytes are left out)") +
-                     ", found " + std::to_string(e->begin));
-      at = e->end;
-    }
-    if (at != data_size)
-      throw LoadError(label_ + ": expected " + std::to_string(at) + " bytes of data, found " +
-                      std::to_string(data_size));
-  }
+  void check_tiling(const std::vector<detail::HeaderEntry>& entries, std::uint64_t data_size) const;
 
   std::string label_;
   std::shared_ptr<const MappedFile> mapping_;
@@ -182,9 +108,107 @@ class SafetensorsFile {
 /// wide types first, so that every tensor is aligned and readers that map the file can use it.
 /// Throws LoadError when the file cannot be written, a name occurs twice, is no UTF-8 or
 /// "__metadata__", or an entry's bytes are not those of its shape; an older file then stays.
-inline void save_safetensors(const std::filesystem::path& path,
-                             std::span<const TensorEntry> entries,
-                             const std::map<std::string, std::string>& metadata = {}) {
+void save_safetensors(const std::filesystem::path& path, std::span<const TensorEntry> entries,
+                      const std::map<std::string, std::string>& metadata = {});
+
+#if SEQUIN_BODIES
+
+SEQUIN_INLINE SafetensorsFile::SafetensorsFile(const std::filesystem::path& path,
+                                               const SafetensorsLimits& limits)
+
+    : label_(detail::printable(path.string(), 400)) {
+  auto mapping = std::make_shared<MappedFile>(path);
+  parse(mapping->bytes(), limits);
+  mapping_ = std::move(mapping);
+}
+
+SEQUIN_INLINE SafetensorsFile SafetensorsFile::from_memory(std::span<const std::byte> bytes,
+                                                           std::string label,
+                                                           const SafetensorsLimits& limits) {
+  SafetensorsFile file;
+  file.label_ = std::move(label);
+  file.parse(bytes, limits);
+  return file;
+}
+
+SEQUIN_INLINE void SafetensorsFile::parse(std::span<const std::byte> bytes,
+                                          const SafetensorsLimits& limits) {
+  if (bytes.size() < 8)
+    throw LoadError(label_ + ": expected a safetensors file of at least 8 bytes, found " +
+                    std::to_string(bytes.size()));
+  std::uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  if (length > limits.header_bytes)
+    throw LoadError(label_ + ": header: expected at most " + std::to_string(limits.header_bytes) +
+                    " bytes, found " + std::to_string(length));
+  if (length > bytes.size() - 8)
+    throw LoadError(label_ + ": header: expected " + std::to_string(length) + " bytes, found " +
+                    std::to_string(bytes.size() - 8) + " in the file");
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8,
+                              static_cast<std::size_t>(length));
+  detail::SafetensorsHeader header(text, label_, limits);
+  const auto data = bytes.subspan(8 + static_cast<std::size_t>(length));
+  metadata_ = std::move(header.metadata);
+  tensors_.reserve(header.entries.size());
+  for (const detail::HeaderEntry& e : header.entries) check(e, data.size());
+  check_tiling(header.entries, data.size());
+  for (detail::HeaderEntry& e : header.entries) {
+    by_name_.emplace(e.name, tensors_.size());
+    tensors_.push_back({std::move(e.name), e.dtype, std::move(e.shape),
+                        data.subspan(static_cast<std::size_t>(e.begin),
+                                     static_cast<std::size_t>(e.end - e.begin))});
+  }
+}
+
+SEQUIN_INLINE void SafetensorsFile::fail(const detail::HeaderEntry& e,
+                                         const std::string& what) const {
+  throw LoadError(label_ + ": tensor '" + detail::printable(e.name) + "': " + what);
+}
+
+SEQUIN_INLINE void SafetensorsFile::check(const detail::HeaderEntry& e,
+                                          std::uint64_t data_size) const {
+  const std::string found = "[" + std::to_string(e.begin) + ", " + std::to_string(e.end) + "]";
+  if (e.begin > e.end || e.end > data_size)
+    fail(e, "data_offsets: expected within the " + std::to_string(data_size) +
+                " bytes of data, found " + found);
+  std::uint64_t size = dtype_size(e.dtype);
+  const bool empty = std::any_of(e.shape.begin(), e.shape.end(), [](auto n) { return n == 0; });
+  for (const std::int64_t n : e.shape) {
+    const auto extent = static_cast<std::uint64_t>(n);
+    if (!empty && extent > data_size / size + 1)
+      fail(e, "shape: expected elements for " + std::to_string(e.end - e.begin) +
+                  " bytes, found an extent of " + std::to_string(n) + ", more than the file holds");
+    size = empty ? 0 : size * extent;
+  }
+  if (size != e.end - e.begin)
+    fail(e, "data_offsets: expected " + std::to_string(size) + " bytes (shape and dtype), found " +
+                std::to_string(e.end - e.begin));
+}
+
+SEQUIN_INLINE void SafetensorsFile::check_tiling(const std::vector<detail::HeaderEntry>& entries,
+                                                 std::uint64_t data_size) const {
+  std::vector<const detail::HeaderEntry*> order;
+  order.reserve(entries.size());
+  for (const auto& e : entries) order.push_back(&e);
+  std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return a->begin != b->begin ? a->begin < b->begin : a->end < b->end;
+  });
+  std::uint64_t at = 0;
+  for (const detail::HeaderEntry* e : order) {
+    if (e->begin != at)
+      fail(*e, "data_offsets: expected to begin at byte " + std::to_string(at) +
+                   (e->begin < at ? " or later (it overlaps another)" : " (bytes are left out)") +
+                   ", found " + std::to_string(e->begin));
+    at = e->end;
+  }
+  if (at != data_size)
+    throw LoadError(label_ + ": expected " + std::to_string(at) + " bytes of data, found " +
+                    std::to_string(data_size));
+}
+
+SEQUIN_INLINE void save_safetensors(const std::filesystem::path& path,
+                                    std::span<const TensorEntry> entries,
+                                    const std::map<std::string, std::string>& metadata) {
   const std::string label = detail::printable(path.string(), 400);
   std::unordered_set<std::string_view> seen{"__metadata__"};
   std::vector<std::size_t> order(entries.size());
@@ -249,5 +273,7 @@ inline void save_safetensors(const std::filesystem::path& path,
   for (const std::size_t i : order) file.write(entries[i].bytes);
   file.commit();
 }
+
+#endif
 
 }  // namespace sequin::inline SEQUIN_ABI

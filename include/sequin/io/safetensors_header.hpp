@@ -2,6 +2,7 @@
 /// trusted.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/io/dtype.hpp"
 
 #include <charconv>
@@ -56,6 +57,8 @@ inline bool is_utf8(std::string_view s) noexcept {
   }
   return true;
 }
+
+#if SEQUIN_BODIES
 
 /// Reads { "name": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, ...,
 /// "__metadata__": {"key": "text"} } and nothing else. Needs no more memory than the text itself,
@@ -310,6 +313,8 @@ class SafetensorsHeader {
   const SafetensorsLimits& limits_;
   std::size_t at_ = 0;
 };
+
+#endif
 
 }  // namespace detail
 }  // namespace sequin::inline SEQUIN_ABI

@@ -1,4 +1,5 @@
-/// Text to token ids and back, by the tokenizer.json that published language models come with.
+/// Opt-in: text to token ids and back, by the tokenizer.json that published language models come
+/// with.
 #pragma once
 
 #include "sequin/io/tokenizer_file.hpp"

@@ -1,6 +1,7 @@
 /// Reads a tokenizer.json, the format of huggingface/tokenizers.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/io/added_tokens.hpp"
 #include "sequin/io/bpe.hpp"
 #include "sequin/io/json.hpp"
@@ -34,6 +35,8 @@ struct TokenizerParts {
   /// The JSON of a file. Throws LoadError: FILE: entry: expected, found.
   static TokenizerParts parse(std::string_view text, const std::string& label);
 };
+
+#if SEQUIN_BODIES
 
 class TokenizerReader {
  public:
@@ -258,11 +261,14 @@ class TokenizerReader {
   TokenizerParts& parts_;
 };
 
-inline TokenizerParts TokenizerParts::parse(std::string_view text, const std::string& label) {
+SEQUIN_INLINE TokenizerParts TokenizerParts::parse(std::string_view text,
+                                                   const std::string& label) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   TokenizerParts parts;
   TokenizerReader(label, parts).read(parse_json_object(text, label));
   return parts;
 }
+
+#endif
 
 }  // namespace sequin::inline SEQUIN_ABI::detail

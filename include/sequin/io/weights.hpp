@@ -1,6 +1,7 @@
 /// The weights of a folder, in one file or in shards.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/io/json.hpp"
 #include "sequin/io/safetensors.hpp"
 
@@ -29,16 +30,7 @@ class WeightsSource {
   explicit WeightsSource(std::string label) : label_(std::move(label)) {}
 
   /// Adds the tensors of a shard. Throws LoadError when a name is there already.
-  void add(SafetensorsFile file) {
-    for (const TensorEntry& e : file.tensors()) {
-      if (!by_name_.emplace(e.name, tensors_.size()).second)
-        throw LoadError(file.label() + ": tensor '" + detail::printable(e.name) +
-                        "': expected in one shard, found in two");
-      tensors_.push_back(e);
-      elements_ += static_cast<double>(e.bytes.size() / dtype_size(e.dtype));
-    }
-    files_.push_back(std::move(file));
-  }
+  void add(SafetensorsFile file);
 
   const std::vector<TensorEntry>& tensors() const noexcept { return tensors_; }
   const TensorEntry* find(std::string_view name) const noexcept {
@@ -66,6 +58,23 @@ class WeightsSource {
   std::map<std::string, std::size_t, std::less<>> by_name_;
   double elements_ = 0;
 };
+
+/// Opens `path`, a .safetensors file, or what a folder holds: weights.safetensors,
+/// model.safetensors or the shards of model.safetensors.index.json. Throws LoadError.
+WeightsSource open_weights(const std::filesystem::path& path);
+
+#if SEQUIN_BODIES
+
+SEQUIN_INLINE void WeightsSource::add(SafetensorsFile file) {
+  for (const TensorEntry& e : file.tensors()) {
+    if (!by_name_.emplace(e.name, tensors_.size()).second)
+      throw LoadError(file.label() + ": tensor '" + detail::printable(e.name) +
+                      "': expected in one shard, found in two");
+    tensors_.push_back(e);
+    elements_ += static_cast<double>(e.bytes.size() / dtype_size(e.dtype));
+  }
+  files_.push_back(std::move(file));
+}
 
 namespace detail {
 
@@ -150,9 +159,7 @@ inline WeightsSource open_shards(const std::filesystem::path& index) {
 
 }  // namespace detail
 
-/// Opens `path`, a .safetensors file, or what a folder holds: weights.safetensors,
-/// model.safetensors or the shards of model.safetensors.index.json. Throws LoadError.
-inline WeightsSource open_weights(const std::filesystem::path& path) {
+SEQUIN_INLINE WeightsSource open_weights(const std::filesystem::path& path) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) return WeightsSource(SafetensorsFile(path));
@@ -164,5 +171,7 @@ inline WeightsSource open_weights(const std::filesystem::path& path) {
                   ": expected weights.safetensors, model.safetensors or " +
                   "model.safetensors.index.json, found none");
 }
+
+#endif
 
 }  // namespace sequin::inline SEQUIN_ABI

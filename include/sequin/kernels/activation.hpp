@@ -1,6 +1,7 @@
 /// Activation functions over arrays, forward and backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/vmath.hpp"
 
@@ -66,3 +67,6 @@ void activation_backward(Activation activation, const T* x, const T* dy, T* dx, 
 
 }  // namespace kernels
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(kernels::activation_forward);
+SEQUIN_INSTANTIATE(kernels::activation_backward);

@@ -1,6 +1,7 @@
 /// Scaled dot-product attention, forward: tile by tile with an online softmax.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/attention_dropout.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -242,3 +243,5 @@ void attention_forward(const AttentionProblem<T>& a, index_t begin, index_t end,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::attention_forward);

@@ -1,6 +1,7 @@
 /// Scaled dot-product attention, backward: the probabilities are computed again, tile by tile.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/attention_dropout.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -216,3 +217,5 @@ void attention_backward(const AttentionProblem<T>& a, index_t begin, index_t end
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::attention_backward);

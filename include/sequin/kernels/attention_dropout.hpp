@@ -152,3 +152,5 @@ void drop(const AttentionProblem<T>& a, index_t row, index_t first, T* s, index_
 }  // namespace detail
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+// No list: other kernels inline this.

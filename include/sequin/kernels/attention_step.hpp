@@ -1,6 +1,7 @@
 /// Attention of one query over a cache of keys: nothing is packed and no scratch is needed.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/attention.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -108,3 +109,5 @@ void attention_step(const AttentionProblem<T>& a, index_t begin, index_t end, co
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::attention_step);

@@ -225,3 +225,5 @@ void mask_scores(T* s, index_t n, index_t limit, const bool* keep) {
 }  // namespace detail
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+// No list: other kernels inline this.

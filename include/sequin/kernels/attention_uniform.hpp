@@ -1,6 +1,7 @@
 /// What finite masks make of a query whose keys are all blocked: a uniform softmax.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/attention_tile.hpp"
 
 #include <cstddef>
@@ -122,3 +123,6 @@ void attention_uniform_backward(const AttentionProblem<T>& a, index_t begin, ind
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::attention_uniform_forward);
+SEQUIN_INSTANTIATE(kernels::attention_uniform_backward);

@@ -1,6 +1,7 @@
 /// The attention map itself, for those who want to look at it.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/attention.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -54,3 +55,5 @@ void attention_weights_forward(const AttentionProblem<T>& a, index_t begin, inde
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::attention_weights_forward);

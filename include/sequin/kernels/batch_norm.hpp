@@ -1,6 +1,7 @@
 /// Normalisation of columns over all rows, forward and backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
@@ -105,3 +106,8 @@ void batch_norm_backward(const T* x, const T* mean, const T* rstd, const T* weig
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::column_moments);
+SEQUIN_INSTANTIATE(kernels::batch_norm_forward);
+SEQUIN_INSTANTIATE(kernels::batch_norm_backward_weights);
+SEQUIN_INSTANTIATE(kernels::batch_norm_backward);

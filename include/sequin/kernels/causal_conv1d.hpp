@@ -1,6 +1,7 @@
 /// Depthwise causal convolution along time, forward, and its carried state.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/simd.hpp"
 #include "sequin/core/view.hpp"
 #include "sequin/kernels/lane_transpose.hpp"
@@ -209,3 +210,6 @@ void causal_conv1d_advance(View<const T, 3> x, View<T, 3> state, index_t begin, 
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::causal_conv1d_forward);
+SEQUIN_INSTANTIATE(kernels::causal_conv1d_advance);

@@ -1,6 +1,7 @@
 /// Depthwise causal convolution along time, backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/vmath.hpp"
 #include "sequin/kernels/causal_conv1d.hpp"
 
@@ -130,3 +131,8 @@ void causal_conv1d_backward_weight(const CausalConv1dInputs<T>& in, View<const T
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::causal_conv1d_backward_silu);
+SEQUIN_INSTANTIATE(kernels::causal_conv1d_backward_input);
+SEQUIN_INSTANTIATE(kernels::causal_conv1d_backward_history);
+SEQUIN_INSTANTIATE(kernels::causal_conv1d_backward_weight);

@@ -36,3 +36,5 @@ void for_columns(index_t begin, index_t end, F&& f) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: other kernels inline this.

@@ -1,6 +1,7 @@
 /// The depthwise convolution over time with padding on either side, forward and backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/column_sum.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -112,3 +113,6 @@ void depthwise_conv1d_backward_weights(const DepthwiseConv1d& p, const T* x, con
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::depthwise_conv1d_forward);
+SEQUIN_INSTANTIATE(kernels::depthwise_conv1d_backward_weights);

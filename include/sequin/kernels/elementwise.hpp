@@ -1,6 +1,7 @@
 /// Elementwise arithmetic of two arrays that broadcast against each other.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
@@ -112,3 +113,5 @@ void reduce_broadcast(const BroadcastPlan& plan, const T* x, double* sum) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::reduce_broadcast);

@@ -1,6 +1,7 @@
 /// Rows to and from an expert.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
@@ -53,3 +54,7 @@ void add_rows_backward(const T* y, const std::int64_t* slot, const T* weight, co
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::gather_rows);
+SEQUIN_INSTANTIATE(kernels::add_rows);
+SEQUIN_INSTANTIATE(kernels::add_rows_backward);

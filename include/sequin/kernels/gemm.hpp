@@ -2,6 +2,7 @@
 /// fused.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
@@ -262,3 +263,6 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::pack_b);
+SEQUIN_INSTANTIATE(kernels::gemm);

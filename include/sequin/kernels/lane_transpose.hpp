@@ -1,6 +1,7 @@
 /// Small transpositions between rows in memory and one-channel-a-lane layouts.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
@@ -127,3 +128,6 @@ void sum_parts(const T* from, index_t parts, index_t n, T* out) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::add_row_sums);
+SEQUIN_INSTANTIATE(kernels::sum_parts);

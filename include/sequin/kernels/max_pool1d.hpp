@@ -1,6 +1,7 @@
 /// The largest value of a window of steps, and which step had it.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 
 #include <algorithm>
@@ -42,3 +43,6 @@ void max_pool1d_backward(const T* dy, const std::int32_t* which, index_t steps, 
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::max_pool1d_forward);
+SEQUIN_INSTANTIATE(kernels::max_pool1d_backward);

@@ -1,6 +1,7 @@
 /// LayerNorm and RMSNorm of rows, forward and backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/row_sum.hpp"
 
 #include <cmath>
@@ -149,3 +150,9 @@ void rms_norm_backward(const T* x, const T* weight, const T* rstd, const T* dy, 
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::layer_norm_forward);
+SEQUIN_INSTANTIATE(kernels::layer_norm_backward);
+SEQUIN_INSTANTIATE(kernels::layer_norm_backward_weights);
+SEQUIN_INSTANTIATE(kernels::rms_norm_forward);
+SEQUIN_INSTANTIATE(kernels::rms_norm_backward);

@@ -1,6 +1,7 @@
 /// Longer in time at both ends: what a convolution reads past its input.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 
 #include <algorithm>
@@ -55,3 +56,6 @@ void pad_time_backward(const T* dy, index_t length, index_t channels, index_t pa
 
 }  // namespace kernels
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(kernels::pad_time_forward);
+SEQUIN_INSTANTIATE(kernels::pad_time_backward);

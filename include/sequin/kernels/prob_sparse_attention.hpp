@@ -1,6 +1,7 @@
 /// ProbSparse attention of heads: which queries are active, what they and the others give.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/view.hpp"
 #include "sequin/kernels/gemm.hpp"
 #include "sequin/kernels/softmax.hpp"
@@ -287,3 +288,7 @@ void prob_sparse_backward(const ProbSparseProblem<T>& a, index_t task, const std
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::prob_sparse_choose);
+SEQUIN_INSTANTIATE(kernels::prob_sparse_forward);
+SEQUIN_INSTANTIATE(kernels::prob_sparse_backward);

@@ -1,6 +1,7 @@
 /// Turning pairs of elements by angles, whose cosines and sines are given.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
 
@@ -51,3 +52,5 @@ void rotary_forward(const T* x, const T* cos, const T* sin, index_t heads, index
 
 }  // namespace kernels
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(kernels::rotary_forward);

@@ -148,3 +148,5 @@ void silu_rows(T* values, index_t n) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: other kernels inline this.

@@ -66,3 +66,5 @@ T largest_of(index_t n, const T* x) {
 }  // namespace detail
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+// No list: other kernels inline this.

@@ -1,6 +1,7 @@
 /// The selective scan of Mamba (version 1), forward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/selective_scan_common.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -264,3 +265,5 @@ void selective_scan_forward(const SelectiveScanInputs<T>& in, View<T, 3> state, 
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::selective_scan_forward);

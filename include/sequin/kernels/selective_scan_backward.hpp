@@ -1,6 +1,7 @@
 /// The selective scan of Mamba (version 1), backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/vmath.hpp"
 #include "sequin/kernels/selective_scan.hpp"
 
@@ -343,3 +344,5 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::selective_scan_backward);

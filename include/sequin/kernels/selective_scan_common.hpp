@@ -146,3 +146,5 @@ inline void store_tile(const T* tile, index_t width, index_t states, T* to, inde
 }  // namespace detail
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+// No list: other kernels inline this.

@@ -1,6 +1,7 @@
 /// Scale-invariant signal-to-distortion ratio of one estimate and one source, forward and backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/row_sum.hpp"
 
 #include <cmath>
@@ -128,3 +129,9 @@ void si_sdr_backward(const T* e, const T* s, const SiSdrPair& p, double dvalue, 
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::center_forward);
+SEQUIN_INSTANTIATE(kernels::center_backward);
+SEQUIN_INSTANTIATE(kernels::signal_energy);
+SEQUIN_INSTANTIATE(kernels::si_sdr_forward);
+SEQUIN_INSTANTIATE(kernels::si_sdr_backward);

@@ -1,6 +1,7 @@
 /// Softmax and its logarithm over rows, forward and backward.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/vmath.hpp"
 #include "sequin/kernels/row_sum.hpp"
 
@@ -86,3 +87,8 @@ void log_softmax_backward(const T* y, const T* dy, index_t rows, index_t n, T* d
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::softmax_forward);
+SEQUIN_INSTANTIATE(kernels::softmax_backward);
+SEQUIN_INSTANTIATE(kernels::log_softmax_forward);
+SEQUIN_INSTANTIATE(kernels::log_softmax_backward);

@@ -1,6 +1,7 @@
 /// The largest entries of rows.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 
 #include <cmath>
@@ -33,3 +34,5 @@ void top_k_forward(const T* x, index_t rows, index_t n, index_t k, T* values,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::top_k_forward);

@@ -38,3 +38,5 @@ void transpose(const T* x, T* y, index_t outer, index_t a, index_t middle, index
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+// No list: the name is overloaded; ops/shape.hpp lists what calls it.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/activation.hpp"
 
@@ -91,3 +92,13 @@ Tensor<T, Rank> elu(const Tensor<T, Rank>& x) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(activate);
+SEQUIN_INSTANTIATE_RANKS(relu);
+SEQUIN_INSTANTIATE_RANKS(gelu);
+SEQUIN_INSTANTIATE_RANKS(gelu_tanh);
+SEQUIN_INSTANTIATE_RANKS(silu);
+SEQUIN_INSTANTIATE_RANKS(sigmoid);
+SEQUIN_INSTANTIATE_RANKS(tanh);
+SEQUIN_INSTANTIATE_RANKS(softplus);
+SEQUIN_INSTANTIATE_RANKS(elu);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/random.hpp"
 #include "sequin/kernels/attention_backward.hpp"
@@ -251,3 +252,6 @@ Tensor<T, 4> attention_weights(const Tensor<T, 4>& q, const View<const T, 4>& k,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(detail::attend);
+SEQUIN_INSTANTIATE(detail::attention_map);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/batch_norm.hpp"
 
@@ -114,3 +115,6 @@ Tensor<T, Rank> batch_norm_train(const Tensor<T, Rank>& x, const Tensor<T, 1>& w
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(batch_norm);
+SEQUIN_INSTANTIATE_RANKS(batch_norm_train);

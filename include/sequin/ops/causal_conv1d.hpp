@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/causal_conv1d_backward.hpp"
 #include "sequin/ops/time_channel.hpp"
@@ -234,3 +235,8 @@ CausalConv1dResult<T> causal_conv1d_channel_major(const Tensor<T, 3>& x,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(detail::check_causal_conv1d);
+SEQUIN_INSTANTIATE(detail::run_causal_conv1d);
+SEQUIN_INSTANTIATE(causal_conv1d_channel_major, 2);
+SEQUIN_INSTANTIATE(causal_conv1d_channel_major, 3);

@@ -1,6 +1,7 @@
 /// The official circular form of the causal convolution's state.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/ops/causal_conv1d.hpp"
 
 #include <cstdint>
@@ -55,3 +56,6 @@ Tensor<T, 3> causal_conv1d_circular(const Tensor<T, 3>& x, const Tensor<T, Weigh
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(causal_conv1d_circular, 2);
+SEQUIN_INSTANTIATE(causal_conv1d_circular, 3);

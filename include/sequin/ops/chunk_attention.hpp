@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/random.hpp"
 #include "sequin/ops/dropout.hpp"
 #include "sequin/ops/matmul.hpp"
@@ -244,3 +245,5 @@ Tensor<T, 3> chunk_attention(const ChunkAttentionInputs<T>& in, const Tensor<T, 
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(chunk_attention);

@@ -1,6 +1,7 @@
 /// The dense convolution over time.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/pad_time.hpp"
 #include "sequin/kernels/transpose.hpp"
 #include "sequin/ops/linear.hpp"
@@ -246,3 +247,5 @@ Tensor<T, 3> conv1d(const Tensor<T, 3>& x, const Tensor<T, 3>& weight,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(conv1d);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/depthwise_conv1d.hpp"
 
@@ -169,3 +170,6 @@ Tensor<T, 3> depthwise_conv1d(const Tensor<T, 3>& x, const Tensor<T, WeightRank>
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(depthwise_conv1d, 3);
+SEQUIN_INSTANTIATE(depthwise_conv1d, 4);

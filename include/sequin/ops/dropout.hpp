@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/random.hpp"
 
@@ -58,3 +59,5 @@ Tensor<T, Rank> dropout(const Tensor<T, Rank>& x, double p, Generator& generator
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(dropout);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/vmath.hpp"
 #include "sequin/kernels/elementwise.hpp"
@@ -280,3 +281,16 @@ Tensor<T, Rank> abs(const Tensor<T, Rank>& x) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_PAIRS(add);
+SEQUIN_INSTANTIATE_PAIRS(sub);
+SEQUIN_INSTANTIATE_PAIRS(mul);
+SEQUIN_INSTANTIATE_PAIRS(div);
+SEQUIN_INSTANTIATE_RANKS(scale);
+SEQUIN_INSTANTIATE_RANKS(add_scalar);
+SEQUIN_INSTANTIATE_RANKS(neg);
+SEQUIN_INSTANTIATE_RANKS(square);
+SEQUIN_INSTANTIATE_RANKS(sqrt);
+SEQUIN_INSTANTIATE_RANKS(exp);
+SEQUIN_INSTANTIATE_RANKS(log);
+SEQUIN_INSTANTIATE_RANKS(abs);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/ops/packed_weight.hpp"
 
 #include <algorithm>
@@ -51,3 +52,5 @@ Tensor<T, 3> embedding(const Tensor<T, 2>& table, const Tensor<std::int64_t, 2>&
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(embedding);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/expert_rows.hpp"
 
@@ -117,3 +118,6 @@ Tensor<T, 2> add_expert(Tensor<T, 2> sum, const Tensor<T, 2>& y, const Tensor<T,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(gather_tokens);
+SEQUIN_INSTANTIATE(add_expert);

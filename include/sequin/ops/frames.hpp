@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 
 #include <algorithm>
@@ -118,3 +119,7 @@ Tensor<T, 3> shift_tokens(const Tensor<T, 3>& x) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(frames);
+SEQUIN_INSTANTIATE(overlap_add);
+SEQUIN_INSTANTIATE(shift_tokens);

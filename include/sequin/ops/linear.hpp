@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/ops/matmul.hpp"
 #include "sequin/ops/packed_weight.hpp"
 
@@ -98,3 +99,9 @@ Tensor<T, Rank> linear(const Tensor<T, Rank>& x, const Tensor<T, WeightRank>& we
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(linear, 2, 2);
+SEQUIN_INSTANTIATE(linear, 3, 2);
+SEQUIN_INSTANTIATE(linear, 3, 3);
+SEQUIN_INSTANTIATE(linear, 4, 2);
+SEQUIN_INSTANTIATE(linear, 4, 3);

@@ -1,6 +1,7 @@
 /// The auxiliary loss that spreads tokens evenly over experts.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/ops/shape.hpp"
 #include "sequin/ops/softmax.hpp"
@@ -56,3 +57,5 @@ Tensor<T, 0> load_balancing_loss(std::span<const Tensor<T, 2>> router_logits, in
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(load_balancing_loss);

@@ -1,6 +1,7 @@
 /// Losses: means over all elements, as PyTorch's default reduction.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/ops/elementwise.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/ops/softmax.hpp"
@@ -108,3 +109,9 @@ Tensor<T, 0> cross_entropy(const Tensor<T, Rank>& logits, std::span<const std::i
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(mse_loss);
+SEQUIN_INSTANTIATE_RANKS(mae_loss);
+SEQUIN_INSTANTIATE_RANKS(huber);
+SEQUIN_INSTANTIATE_RANKS(huber_loss);
+SEQUIN_INSTANTIATE_RANKS(cross_entropy);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/activation.hpp"
 #include "sequin/kernels/gemm.hpp"
@@ -171,3 +172,11 @@ Tensor<T, Rank> matmul(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(detail::pack_b_parallel);
+SEQUIN_INSTANTIATE(detail::parallel_gemm);
+SEQUIN_INSTANTIATE(detail::product);
+SEQUIN_INSTANTIATE(detail::multiply_panels);
+SEQUIN_INSTANTIATE(detail::multiply);
+SEQUIN_INSTANTIATE(detail::column_sums);
+SEQUIN_INSTANTIATE_RANKS(matmul);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/max_pool1d.hpp"
 
@@ -54,3 +55,5 @@ Tensor<T, 3> max_pool1d(const Tensor<T, 3>& x, index_t kernel, index_t stride, i
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(max_pool1d);

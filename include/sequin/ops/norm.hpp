@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/norm.hpp"
 #include "sequin/ops/elementwise.hpp"
@@ -135,3 +136,7 @@ Tensor<T, Rank> rms_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& weight, d
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(layer_norm);
+SEQUIN_INSTANTIATE_RANKS(add_layer_norm);
+SEQUIN_INSTANTIATE_RANKS(rms_norm);

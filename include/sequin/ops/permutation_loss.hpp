@@ -3,6 +3,7 @@
 
 #include "sequin/autograd/tape.hpp"
 #include "sequin/core/assignment.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/ops/elementwise.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/ops/si_sdr.hpp"
@@ -147,3 +148,8 @@ Tensor<T, 3> reorder_sources(const Tensor<T, 3>& signals, const Tensor<std::int6
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(permutation_loss);
+SEQUIN_INSTANTIATE(si_sdr_loss);
+SEQUIN_INSTANTIATE(mean_above);
+SEQUIN_INSTANTIATE(reorder_sources);

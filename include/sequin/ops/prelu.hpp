@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/column_sum.hpp"
 
@@ -77,3 +78,5 @@ Tensor<T, Rank> prelu(const Tensor<T, Rank>& x, const Tensor<T, 1>& slope) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(prelu);

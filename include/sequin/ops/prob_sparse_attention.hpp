@@ -2,6 +2,7 @@
 /// others.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/prob_sparse_attention.hpp"
 #include "sequin/ops/attention.hpp"
 
@@ -167,3 +168,5 @@ Tensor<T, 4> prob_sparse_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(prob_sparse_attention);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/ops/elementwise.hpp"
 
@@ -108,3 +109,12 @@ Tensor<T, 0> mean(const Tensor<T, Rank>& x) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<1, float, 2>);
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<1, double, 2>);
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<2, float, 2>);
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<2, double, 2>);
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<2, float, 3>);
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<2, double, 3>);
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<3, float, 3>);
+SEQUIN_INSTANTIATE_ONE(detail::reduce_axis<3, double, 3>);

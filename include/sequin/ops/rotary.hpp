@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/rotary.hpp"
 
@@ -122,3 +123,6 @@ Tensor<T, 4> rotate(const Tensor<T, 4>& x, const RotaryTable<T>& table,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(rotary_table);
+SEQUIN_INSTANTIATE(rotate);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/row_sum.hpp"
 
@@ -92,3 +93,5 @@ Tensor<T, Rank> scale_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& g, doub
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(scale_norm);

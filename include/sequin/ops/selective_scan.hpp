@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/selective_scan_backward.hpp"
 #include "sequin/ops/time_channel.hpp"
@@ -329,3 +330,7 @@ SelectiveScanResult<T> selective_scan_channel_major(
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(detail::check_selective_scan);
+SEQUIN_INSTANTIATE(detail::run_selective_scan);
+SEQUIN_INSTANTIATE(selective_scan_channel_major);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/transpose.hpp"
 
 #include <algorithm>
@@ -129,3 +130,7 @@ Tensor<T, Rank> concat(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b, std::
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(transpose);
+SEQUIN_INSTANTIATE_RANKS(slice);
+SEQUIN_INSTANTIATE_RANKS(concat);

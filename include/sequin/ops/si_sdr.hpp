@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/si_sdr.hpp"
 #include "sequin/ops/shape.hpp"
@@ -152,3 +153,6 @@ Tensor<T, 1> si_sdr(const Tensor<T, 2>& estimate, const Tensor<T, 2>& source,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(si_sdr_pairwise);
+SEQUIN_INSTANTIATE(si_sdr);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/softmax.hpp"
 
@@ -51,3 +52,6 @@ Tensor<T, Rank> log_softmax(const Tensor<T, Rank>& x) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE_RANKS(softmax);
+SEQUIN_INSTANTIATE_RANKS(log_softmax);

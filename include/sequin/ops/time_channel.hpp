@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/lane_transpose.hpp"
 
@@ -30,3 +31,5 @@ Tensor<T, 3> swap_time_channels(const Tensor<T, 3>& x) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(swap_time_channels);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/column_sum.hpp"
 
@@ -291,3 +292,7 @@ Tensor<T, 3> cumulative_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(global_norm);
+SEQUIN_INSTANTIATE(instance_norm);
+SEQUIN_INSTANTIATE(cumulative_norm);
