@@ -1,6 +1,7 @@
 /// Fourier transforms over time of many channels at once, real and complex.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/fft_whole.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -201,3 +202,7 @@ void fft_forward(const FftPlan<T>& plan, const FftSpectrum<const T>& x, const Ff
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::rfft_forward);
+SEQUIN_INSTANTIATE(kernels::irfft_forward);
+SEQUIN_INSTANTIATE(kernels::fft_forward);

@@ -213,3 +213,5 @@ inline void fft_with_radix(index_t radix, F&& f) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: other kernels inline this.

@@ -195,3 +195,5 @@ void fft_chirp(const FftPlan<T>& plan, FftRows<T> z, index_t width) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: fft.hpp inlines this.

@@ -259,3 +259,5 @@ class FftPlan {
 };
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+// No list: a class.

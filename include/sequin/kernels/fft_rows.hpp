@@ -198,3 +198,5 @@ struct FftBlock {
 };
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: fft.hpp inlines this.

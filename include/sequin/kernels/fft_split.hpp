@@ -295,3 +295,5 @@ void fft_join_all(const FftBlock<T>& block, const FftSpectrumRef<const T>& s,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: fft.hpp inlines this.

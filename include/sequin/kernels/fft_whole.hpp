@@ -75,3 +75,5 @@ void fft_whole_up(const FftBlock<T>& block, const FftSpectrumRef<const T>& s,
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: fft.hpp inlines this.

@@ -61,3 +61,5 @@ SEQUIN_ALWAYS_INLINE simd::Vec<T> gate_tanh(const simd::Vec<T>& x) {
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels::detail
+
+// No list: other kernels inline this.

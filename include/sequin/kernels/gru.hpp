@@ -1,6 +1,7 @@
 /// The gated recurrent unit, forward: single steps and whole sequences.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/gate_functions.hpp"
 #include "sequin/kernels/recurrent.hpp"
 
@@ -189,3 +190,6 @@ void gru_forward(const GruSequences<T>& s, index_t begin, index_t end) noexcept 
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::gru_step);
+SEQUIN_INSTANTIATE(kernels::gru_forward);

@@ -1,6 +1,7 @@
 /// The gated recurrent unit, backward through time.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/gru.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -78,3 +79,5 @@ void gru_backward(const GruGradients<T>& g, index_t begin, index_t end) noexcept
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::gru_backward);

@@ -1,6 +1,7 @@
 /// The long short-term memory, forward: single steps and whole sequences.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/gate_functions.hpp"
 #include "sequin/kernels/recurrent.hpp"
 
@@ -198,3 +199,6 @@ void lstm_forward(const LstmSequences<T>& s, index_t begin, index_t end) noexcep
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::lstm_step);
+SEQUIN_INSTANTIATE(kernels::lstm_forward);

@@ -1,6 +1,7 @@
 /// The long short-term memory, backward through time.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/kernels/lstm.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {
@@ -75,3 +76,5 @@ void lstm_backward(const LstmGradients<T>& g, index_t begin, index_t end) noexce
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::lstm_backward);

@@ -1,6 +1,7 @@
 /// What GRU and LSTM share: weights whose columns are gates side by side, and their row products.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/simd.hpp"
 #include "sequin/kernels/gemm.hpp"
 
@@ -176,3 +177,6 @@ inline constexpr index_t kRecurrentGemmRows = 4;
 }  // namespace detail
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
+
+SEQUIN_INSTANTIATE(kernels::pack_gates);
+SEQUIN_INSTANTIATE(kernels::pack_gate_bias);
