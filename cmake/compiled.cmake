@@ -5,6 +5,9 @@
 # templates, then one for every 10 lines of lists or so, a header's list being in one piece.
 function(sequin_write_compiled_sources include folder result)
   file(GLOB_RECURSE headers RELATIVE ${include} ${include}/sequin/*/*.hpp)
+  if(NOT headers)
+    message(FATAL_ERROR "sequin::compiled: expected headers in ${include}/sequin, found none")
+  endif()
   list(SORT headers)
   set(with_bodies "")
   set(includes "")
