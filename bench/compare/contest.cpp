@@ -134,12 +134,14 @@ Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerPro
                                std::to_string(expected.size()));
   }
   const std::size_t count = contenders.size();
-  for (int round = 0; round < options.rounds; ++round)
+  const bool slow = line.most_rounds > 0;
+  const int rounds = slow ? (std::min)(options.rounds, line.most_rounds) : options.rounds;
+  for (int round = 0; round < rounds; ++round)
     for (std::size_t i = 0; i < count; ++i) {
       Contender& c = contenders[(i + static_cast<std::size_t>(round)) % count];
       // Threads of the one before may still spin.
       if (options.threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      c.seconds(1);
+      if (!slow) c.seconds(1);  // what it takes to warm up is nothing beside seconds
       c.times.push_back(c.seconds(c.calls) / static_cast<double>(c.calls));
     }
 

@@ -47,6 +47,7 @@ struct Line {
   std::vector<Input> inputs;  ///< for them
   double tolerance = 2e-4;    ///< of outputs, relative to the largest
   double floor_seconds = 0;   ///< shortest batch of calls to time; 0: the default
+  int most_rounds = 0;        ///< where a call takes seconds; 0: as many as asked for
   std::shared_ptr<void> keep;
 };
 

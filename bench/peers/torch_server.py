@@ -32,6 +32,8 @@ class Contender:
 
     def result(self):
         y = self.call()
+        if isinstance(y, tuple):  # the result, then the state that it leaves
+            y = y[0]
         if callable(self.finish):
             return self.finish(y)
         return y.permute(self.finish) if self.finish else y
