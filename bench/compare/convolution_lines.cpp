@@ -78,7 +78,9 @@ Line dense_line(index_t steps, index_t in, index_t out, index_t taps, index_t th
   const auto layer =
       std::make_shared<Conv1d<float>>(in, out, taps, Conv1dOptions{.padding = around});
   return convolution_line(p, Activation::identity, [layer](const Keep& k) {
-    if (layer->bias.data() != k.shift.data()) {  // its weight is packed once
+    if (layer->bias.data() !=
+        k.shift.data()) {  // its weight is packed once, for longer than the arena lives
+      const ArenaScope heap(nullptr);
       layer->weight = k.taps;
       layer->bias = k.shift;
       prepare(*layer);
