@@ -8,6 +8,7 @@ The operations are in torch_ops.py, the whole models in torch_models.py. Weights
 that Sequin computes with.
 """
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -53,9 +54,20 @@ def export(module, arguments, finish, path):
         json.dump({"permute": finish}, f)
 
 
+def limit_threads(threads):
+    """PyTorch's own threads, and those of the OpenBLAS that it calls, which keeps its own count."""
+    torch.set_num_threads(threads)
+    with open("/proc/self/maps") as maps:
+        paths = {line.split()[-1] for line in maps if "blas" in line and ".so" in line}
+    for path in paths:
+        library = ctypes.CDLL(path)
+        if hasattr(library, "openblas_set_num_threads"):
+            library.openblas_set_num_threads(threads)
+
+
 def prepare(question):
     request = question["request"]
-    torch.set_num_threads(question["threads"])
+    limit_threads(question["threads"])
     makers = torch_ops.OPS if request["op"] in torch_ops.OPS else torch_models.MODELS
     if request["op"] not in makers:
         return [], "has no " + request["op"]
