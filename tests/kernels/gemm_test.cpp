@@ -115,7 +115,7 @@ TEMPLATE_TEST_CASE("gemm: each element is one chain of fused multiply-adds, bit 
                    float, double) {
   using T = TestType;
   constexpr index_t panel = kPanelColumns<T>;
-  for (const index_t m : {1, 2, 3, 4, 5, 6, 7, 11, 13, 25})
+  for (const index_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 25})
     for (const index_t n : {index_t{1}, panel / 2, panel - 1, panel, panel + 1, 4 * panel + 3})
       for (const index_t k : {1, 2, 31, 33}) check<T>(m, n, k);
 }
@@ -126,6 +126,13 @@ TEMPLATE_TEST_CASE("gemm: long chains that rest in C on the way keep the law", "
   for (const index_t k : {300, 767, 768, 769, 1537, 2048, 2500})
     for (const index_t m : {3, 4, 9, 29}) check<T>(m, kPanelColumns<T> + 3, k);
   check<T>(301, 5, 800);  // several blocks of rows
+}
+
+TEMPLATE_TEST_CASE("gemm: asking for the next panel of a large B changes nothing", "[gemm]", float,
+                   double) {
+  using T = TestType;
+  const auto k = static_cast<index_t>(4194304 / (64 * kPanelColumns<T> * sizeof(T))) + 3;
+  for (const index_t m : {4, 9, 31}) check<T>(m, 64 * kPanelColumns<T> + 5, k);
 }
 
 TEMPLATE_TEST_CASE("gemm: B packed from its transpose or range by range is the same", "[gemm]",

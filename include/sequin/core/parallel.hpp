@@ -47,18 +47,17 @@ inline index_t concurrency() noexcept {
   return detail::active_executor == nullptr ? 1 : detail::active_executor->concurrency();
 }
 
-/// Calls `f(begin, end)` on ranges that cover [0, n), each but the last a multiple of `grain` long.
-/// How [0, n) is cut depends on the number of threads, so `f` computes each index independently of
-/// the others and of the range; then results are the same for any number. A call from inside `f`
-/// runs in its own thread. `f` does not throw and does not create tensors. Allocates nothing.
+/// As `parallel_for`, with the number of the range before it: `f(task, begin, end)`, task less than
+/// `concurrency()`; no two ranges of one number run at the same time, so that each may have memory
+/// of its own.
 template <class F>
-void parallel_for(index_t n, index_t grain, F&& f) {
+void parallel_tasks(index_t n, index_t grain, F&& f) {
   if (n <= 0) return;
   Executor* const executor = detail::active_executor;
   const index_t step = (std::max)(grain, index_t{1});
   const index_t grains = (n + step - 1) / step;
   if (executor == nullptr || grains < 2) {
-    f(index_t{0}, n);
+    f(index_t{0}, index_t{0}, n);
     return;
   }
   using Function = std::remove_reference_t<F>;
@@ -73,9 +72,18 @@ void parallel_for(index_t n, index_t grain, F&& f) {
         const ExecutorScope serial(nullptr);
         const index_t begin = w.grains * task / w.tasks * w.step;
         const index_t end = (std::min)(w.grains * (task + 1) / w.tasks * w.step, w.n);
-        if (begin < end) (*w.f)(begin, end);
+        if (begin < end) (*w.f)(task, begin, end);
       },
       &work);
+}
+
+/// Calls `f(begin, end)` on ranges that cover [0, n), each but the last a multiple of `grain` long.
+/// How [0, n) is cut depends on the number of threads, so `f` computes each index independently of
+/// the others and of the range; then results are the same for any number. A call from inside `f`
+/// runs in its own thread. `f` does not throw and does not create tensors. Allocates nothing.
+template <class F>
+void parallel_for(index_t n, index_t grain, F&& f) {
+  parallel_tasks(n, grain, [&f](index_t, index_t begin, index_t end) { f(begin, end); });
 }
 
 }  // namespace sequin::inline SEQUIN_ABI

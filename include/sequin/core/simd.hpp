@@ -30,9 +30,40 @@
 
 namespace sequin::inline SEQUIN_ABI::simd {
 
+/// Asks for the cache line at `address`, which need not be readable, to be brought near.
+SEQUIN_ALWAYS_INLINE void prefetch([[maybe_unused]] const void* address) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#endif
+}
+/// The same for what is needed later: as far as the second-level cache.
+SEQUIN_ALWAYS_INLINE void prefetch_later([[maybe_unused]] const void* address) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 0, 2);
+#endif
+}
+
 /// A register full of T (float or double) of the widest set that the compiler may use.
 template <class T>
 using Vec = xsimd::batch<T>;
+
+/// `v`, in a register: without it g++ may read it anew from memory at each of its uses.
+template <class V>
+SEQUIN_ALWAYS_INLINE V hold(const V& v) noexcept {
+#if defined(__GNUC__) && !defined(__clang__) && (defined(__x86_64__) || defined(__aarch64__))
+  auto bits = v.data;
+#if defined(__AVX512F__)
+  asm("" : "+v"(bits));
+#elif defined(__x86_64__)
+  asm("" : "+x"(bits));
+#else
+  asm("" : "+w"(bits));
+#endif
+  return V(bits);
+#else
+  return v;
+#endif
+}
 
 /// A register full of truth values, the result of comparing two `Vec<T>`.
 template <class T>

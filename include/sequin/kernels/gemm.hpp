@@ -7,6 +7,8 @@
 #include "sequin/core/simd.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <type_traits>
 
 // Law: each element of the product is one chain of fused multiply-adds over k = 0 .. K-1 in
 // ascending order, started from 0. A row's result is therefore the same whatever the number of
@@ -25,10 +27,22 @@ namespace detail {
 template <class T>
 inline constexpr int kTileRows = sizeof(simd::Vec<T>) == 64 ? 12 : 6;
 
-/// Bytes of a panel of B that stay in a first-level cache of 32 KiB beside the rows of A.
-inline constexpr index_t kPanelBytes = 24576;
+/// Bytes of a panel of B: half of what it takes from the first-level cache comes from the second
+/// without a stall, so that longer chains between two visits of C are worth more.
+inline constexpr index_t kPanelBytes = 32768;
+
+/// B of up to so many bytes stays in the second-level cache, or comes from the third in time by
+/// itself when it is read once.
+inline constexpr index_t kNearBytes = 262144, kFarBytes = 4194304;
+
+/// Steps of k between two looks ahead.
+inline constexpr index_t kAheadSteps = 16;
 
 }  // namespace detail
+
+/// Elements of GemmProblem::scratch.
+template <class T>
+inline constexpr index_t kGemmScratch = 196608 / static_cast<index_t>(sizeof(T));
 
 /// Elements that packed B (K x N) takes: N rounded up to whole panels.
 template <class T>
@@ -44,21 +58,20 @@ void pack_b(const T* b, index_t k_stride, index_t n_stride, index_t k, index_t n
             index_t n_begin = 0, index_t n_end = -1) {
   constexpr index_t width = kPanelColumns<T>;
   if (n_end < 0 || n_end > n) n_end = n;
-  for (index_t first = n_begin; first < n_end; first += width) {
-    T* const panel = packed + first * k;
-    const index_t columns = (std::min)(width, n - first);
-    const T* const from = b + first * n_stride;
-    if (n_stride == 1) {
-      for (index_t i = 0; i < k; ++i) {
-        std::copy_n(from + i * k_stride, columns, panel + i * width);
-        std::fill_n(panel + i * width + columns, width - columns, T{0});
+  // In blocks of rows: what is read of a row lies together, what is written of a panel too.
+  constexpr index_t block = 16;
+  for (index_t i0 = 0; i0 < k; i0 += block) {
+    const index_t i1 = (std::min)(i0 + block, k);
+    for (index_t first = n_begin; first < n_end; first += width) {
+      T* const panel = packed + first * k;
+      const index_t columns = (std::min)(width, n - first);
+      const T* const from = b + first * n_stride;
+      if (n_stride == 1 && columns == width) {
+        for (index_t i = i0; i < i1; ++i)
+          for (index_t j = 0; j < width; j += simd::kLanes<T>)
+            simd::store<T>(panel + i * width + j, simd::load<T>(from + i * k_stride + j));
+        continue;
       }
-      continue;
-    }
-    // Transposing in blocks: the reads of a block stay in cache while its rows are written.
-    constexpr index_t block = 16;
-    for (index_t i0 = 0; i0 < k; i0 += block) {
-      const index_t i1 = (std::min)(i0 + block, k);
       for (index_t j = 0; j < columns; ++j)
         for (index_t i = i0; i < i1; ++i) panel[i * width + j] = from[i * k_stride + j * n_stride];
       for (index_t i = i0; i < i1; ++i)
@@ -80,144 +93,238 @@ struct GemmProblem {
   const T* bias = nullptr;  ///< (N), added to every row; or nullptr
   bool accumulate = false;  ///< C += A B instead of C = A B; the sum is rounded once more
   index_t n = 0, k = 0;
+  /// kGemmScratch<T> elements of this call's own, for rows of A side by side; or nullptr: A is read
+  /// where it lies. The result is the same.
+  T* scratch = nullptr;
 };
 
 namespace detail {
 
 /// k of a part of every chain. The chains of all but the first part continue from C.
+template <class T>
 struct Depth {
   index_t begin, count;
   bool first, last;
+  const T* rows = nullptr;  ///< this part of A from row `m` on as `pack_a` leaves it; or nullptr
+  index_t m = 0;
 };
+
+/// Calls tile(integral_constant<Rows>, m) for tiles that cover rows [m, end), at least 4. A tile of
+/// less than 4 rows waits for its own sums, so none is left to the end where those before it can
+/// share.
+template <class T, class F>
+SEQUIN_ALWAYS_INLINE void for_each_tile(index_t m, index_t end, F&& tile) {
+  constexpr int most = kTileRows<T>;
+  const auto next = [&]<int Rows>(std::integral_constant<int, Rows> rows) {
+    tile(rows, m);
+    m += Rows;
+  };
+  if constexpr (most > 6)
+    while (end - m == most || end - m >= most + 4) next(std::integral_constant<int, most>());
+  while (end - m == 6 || end - m >= 10) next(std::integral_constant<int, 6>());
+  if (end - m == 9 || end - m == 5) next(std::integral_constant<int, 5>());
+  while (end - m >= 7 || end - m == 4) next(std::integral_constant<int, 4>());
+  if (end - m == 3) next(std::integral_constant<int, 3>());
+}
+
+/// Copies A(m .. end, depth) to `to`: tile after tile, in each of them k after k its rows side by
+/// side, so that a product reads it from one end to the other whatever the strides of A.
+template <class T>
+void pack_a(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t end, T* to) {
+  constexpr index_t block = 16;  // of k: each cache line of A is then read in one go
+  for (index_t k0 = 0; k0 < depth.count; k0 += block) {
+    const index_t count = (std::min)(block, depth.count - k0);
+    for_each_tile<T>(m, end, [&]<int Rows>(std::integral_constant<int, Rows>, index_t first) {
+      const T* from = p.a + first * p.a_row + (depth.begin + k0) * p.a_k;
+      T* out = to + (first - m) * depth.count + k0 * Rows;
+      // A row of 1 is told apart so that the compiler sees values side by side.
+      const auto copy = [&](auto row) {
+        for (index_t k = 0; k < count; ++k, from += p.a_k, out += Rows) {
+          SEQUIN_UNROLL
+          for (index_t i = 0; i < Rows; ++i) out[i] = from[i * row];
+        }
+      };
+      if (p.a_row == 1) {
+        copy(std::integral_constant<index_t, 1>());
+      } else {
+        copy(p.a_row);
+      }
+    });
+  }
+}
+
+/// Rows of the next panel of B that a tile asks for while it works, so that they are near when
+/// their turn comes: `count` of them every kAheadSteps steps. An address only: it may be past B.
+struct Ahead {
+  std::uintptr_t at = 0;
+  index_t row_bytes = 0;
+  index_t count = 0;
+};
+
+/// The end of a chain, which `sum` holds: C's old value and the bias, where they are wanted.
+template <class T, class V>
+SEQUIN_ALWAYS_INLINE V gemm_end(const GemmProblem<T>& p, V sum, const V& old, const V& bias) {
+  if (p.accumulate) sum = old + sum;
+  return p.bias != nullptr ? sum + bias : sum;
+}
+
+/// Puts `sums` (Rows x stride) of a tile whose last columns are beyond C where they belong.
+template <class T>
+void gemm_store_narrow(const GemmProblem<T>& p, bool last, const T* sums, int rows, index_t stride,
+                       T* c, index_t n, index_t width) {
+  for (int r = 0; r < rows; ++r)
+    for (index_t j = 0; j < width; ++j) {
+      T& out = c[r * p.c_row + j];
+      const T bias = p.bias != nullptr ? p.bias[n + j] : T{0};
+      out = last ? gemm_end(p, sums[r * stride + j], out, bias) : sums[r * stride + j];
+    }
+}
 
 /// Columns [n, n + width) of Rows rows: Panels panels of two registers.
 template <class T, int Rows, int Panels>
-SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth& depth, const T* a,
-                                    const T* b, index_t b_step, index_t b_panel, T* c, index_t n,
-                                    index_t width) {
+SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth<T>& depth, const T* a,
+                                    index_t a_row, index_t a_k, const T* b, index_t b_step,
+                                    index_t b_panel, T* c, index_t n, index_t width, Ahead ahead) {
   using V = simd::Vec<T>;
   constexpr index_t lanes = simd::kLanes<T>;
   constexpr int columns = 2 * Panels;
+  const bool whole = width >= columns * lanes;
+  alignas(64) T narrow[Rows * columns * lanes];  // C of a tile that reaches past its last column
+  if (!whole && !depth.first)
+    for (int r = 0; r < Rows; ++r)
+      std::copy_n(c + r * p.c_row, width, narrow + r * columns * lanes);
+  T* const out = whole ? c : narrow;
+  const index_t out_row = whole ? p.c_row : columns * lanes;
   V acc[Rows * columns];
   SEQUIN_UNROLL
-  for (int i = 0; i < Rows * columns; ++i) acc[i] = V(T{0});
-  if (!depth.first) {
-    SEQUIN_UNROLL
-    for (int i = 0; i < Rows * columns; ++i) {
-      const index_t at = i % columns * lanes;
-      if (at < width)
-        acc[i] =
-            simd::load_partial<T>(c + i / columns * p.c_row + at, (std::min)(width - at, lanes));
-    }
-  }
-  const index_t a_row = p.a_row;
-  const index_t a_k = p.a_k;
-  for (index_t k = depth.count; k > 0; --k) {
-    V bk[columns];
-    SEQUIN_UNROLL
-    for (int j = 0; j < columns; ++j)
-      bk[j] = simd::load<T>(b + (j / 2) * b_panel + (j % 2) * lanes);
-    SEQUIN_UNROLL
-    for (int i = 0; i < Rows; ++i) {
-      const V ai(a[i * a_row]);
+  for (int i = 0; i < Rows * columns; ++i)
+    acc[i] =
+        depth.first ? V(T{0}) : simd::load<T>(out + i / columns * out_row + i % columns * lanes);
+  for (index_t left = depth.count; left > 0; left -= kAheadSteps) {
+    for (index_t i = 0; i < ahead.count;
+         ++i, ahead.at += static_cast<std::uintptr_t>(ahead.row_bytes))
+      simd::prefetch_later(reinterpret_cast<const void*>(ahead.at));
+    for (index_t k = (std::min)(left, kAheadSteps); k > 0; --k) {
+      V bk[columns];
       SEQUIN_UNROLL
       for (int j = 0; j < columns; ++j)
-        acc[i * columns + j] = simd::fma<T>(ai, bk[j], acc[i * columns + j]);
+        bk[j] = simd::hold(simd::load<T>(b + (j / 2) * b_panel + (j % 2) * lanes));
+      SEQUIN_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        const V ai(a[i * a_row]);
+        SEQUIN_UNROLL
+        for (int j = 0; j < columns; ++j)
+          acc[i * columns + j] = simd::fma<T>(ai, bk[j], acc[i * columns + j]);
+      }
+      a += a_k;
+      b += b_step;
     }
-    a += a_k;
-    b += b_step;
   }
-  const T* const bias = depth.last ? p.bias : nullptr;
-  SEQUIN_UNROLL
-  for (int i = 0; i < Rows; ++i) {
+  if (whole && depth.last && (p.accumulate || p.bias != nullptr)) {
     SEQUIN_UNROLL
     for (int j = 0; j < columns; ++j) {
-      const index_t left = width - j * lanes;
-      if (left <= 0) continue;
-      T* const out = c + i * p.c_row + j * lanes;
-      V v = acc[i * columns + j];
-      if (left >= lanes) {
-        if (p.accumulate) v = simd::load<T>(out) + v;
-        if (bias != nullptr) v = v + simd::load<T>(bias + n + j * lanes);
-        simd::store<T>(out, v);
-      } else {
-        if (p.accumulate) v = simd::load_partial<T>(out, left) + v;
-        if (bias != nullptr) v = v + simd::load_partial<T>(bias + n + j * lanes, left);
-        simd::store_partial<T>(out, v, left);
+      const V bias = p.bias != nullptr ? simd::load<T>(p.bias + n + j * lanes) : V(T{0});
+      SEQUIN_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        V& sum = acc[i * columns + j];
+        sum = gemm_end(p, sum, p.accumulate ? simd::load<T>(out + i * out_row + j * lanes) : sum,
+                       bias);
       }
     }
   }
+  SEQUIN_UNROLL
+  for (int i = 0; i < Rows * columns; ++i)
+    simd::store<T>(out + i / columns * out_row + i % columns * lanes, acc[i]);
+  if (!whole) gemm_store_narrow(p, depth.last, narrow, Rows, columns * lanes, c, n, width);
 }
 
-template <class T, int Rows, int Panels>
-void gemm_rows(const GemmProblem<T>& p, const Depth& depth, const T* a, T* c, index_t n_begin,
-               index_t n_end) {
+/// Columns [n, n_end), less than a panel, of B that is not packed: whole registers of it would
+/// reach past its rows.
+template <class T>
+void gemm_last_columns(const GemmProblem<T>& p, const Depth<T>& depth, const T* a, index_t a_row,
+                       index_t a_k, T* c, int rows, index_t n, index_t n_end) {
+  using V = simd::Vec<T>;
   constexpr index_t width = kPanelColumns<T>;
-  index_t n = n_begin;
-  a += depth.begin * p.a_k;
-  if (p.b_row == 0) {
-    const index_t panel = width * p.k;
-    const T* const b = p.b + depth.begin * width;
-    for (; n + (Panels - 1) * width < n_end; n += Panels * width)
-      gemm_tile<T, Rows, Panels>(p, depth, a, b + n * p.k, width, panel, c + n, n, n_end - n);
-    if constexpr (Panels > 1)
-      for (; n < n_end; n += width)
-        gemm_tile<T, Rows, 1>(p, depth, a, b + n * p.k, width, panel, c + n, n, n_end - n);
-    return;
-  }
-  const T* const b = p.b + depth.begin * p.b_row;
-  for (; n + Panels * width <= n_end; n += Panels * width)
-    gemm_tile<T, Rows, Panels>(p, depth, a, b + n, p.b_row, width, c + n, n, n_end - n);
-  if constexpr (Panels > 1)
-    for (; n + width <= n_end; n += width)
-      gemm_tile<T, Rows, 1>(p, depth, a, b + n, p.b_row, width, c + n, n, n_end - n);
-  if (n == n_end) return;
-  // The last columns: whole registers of B would reach past its rows.
   constexpr index_t block = 32;
-  alignas(64) T rows[block * width];
+  alignas(64) T b[block * width];
+  alignas(64) T sums[kTileRows<T> * width] = {};
   const index_t left = n_end - n;
-  alignas(64) T sums[Rows * width];
-  std::fill_n(sums, Rows * width, T{0});
   if (!depth.first)
-    for (int r = 0; r < Rows; ++r) std::copy_n(c + r * p.c_row + n, left, sums + r * width);
+    for (int r = 0; r < rows; ++r) std::copy_n(c + r * p.c_row + n, left, sums + r * width);
   for (index_t k = 0; k < depth.count; k += block) {
     const index_t count = (std::min)(block, depth.count - k);
     for (index_t i = 0; i < count; ++i) {
-      std::copy_n(b + (k + i) * p.b_row + n, left, rows + i * width);
-      std::fill_n(rows + i * width + left, width - left, T{0});
+      std::copy_n(p.b + (depth.begin + k + i) * p.b_row + n, left, b + i * width);
+      std::fill_n(b + i * width + left, width - left, T{0});
     }
     for (index_t i = 0; i < count; ++i)
-      for (int r = 0; r < Rows; ++r) {
-        const simd::Vec<T> ar(a[r * p.a_row + (k + i) * p.a_k]);
-        for (index_t j = 0; j < width; j += simd::kLanes<T>)
-          simd::store<T>(sums + r * width + j, simd::fma<T>(ar, simd::load<T>(rows + i * width + j),
-                                                            simd::load<T>(sums + r * width + j)));
+      for (int r = 0; r < rows; ++r) {
+        const V ar(a[r * a_row + (k + i) * a_k]);
+        for (index_t j = 0; j < width; j += simd::kLanes<T>) {
+          T* const sum = sums + r * width + j;
+          simd::store<T>(sum,
+                         simd::fma<T>(ar, simd::load<T>(b + i * width + j), simd::load<T>(sum)));
+        }
       }
   }
-  for (int r = 0; r < Rows; ++r)
-    for (index_t j = 0; j < left; ++j) {
-      T v = sums[r * width + j];
-      if (p.accumulate) v = c[r * p.c_row + n + j] + v;
-      if (depth.last && p.bias != nullptr) v = v + p.bias[n + j];
-      c[r * p.c_row + n + j] = v;
-    }
+  gemm_store_narrow(p, depth.last, sums, rows, width, c + n, n, left);
 }
 
-/// One panel's columns [n, last) of rows [m, end), tile after tile.
+/// Rows [m, m + Rows) of columns [n_begin, n_end).
+template <class T, int Rows, int Panels>
+void gemm_rows(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t n_begin,
+               index_t n_end, const Ahead& ahead = {}) {
+  constexpr index_t width = kPanelColumns<T>;
+  const bool packed = p.b_row == 0;
+  const index_t b_step = packed ? width : p.b_row, b_panel = packed ? width * p.k : width;
+  const bool beside = depth.rows != nullptr;
+  const index_t a_row = beside ? 1 : p.a_row, a_k = beside ? Rows : p.a_k;
+  const T* const a =
+      beside ? depth.rows + (m - depth.m) * depth.count : p.a + m * p.a_row + depth.begin * p.a_k;
+  const T* b = p.b + depth.begin * b_step + n_begin / width * b_panel;
+  T* const c = p.c + m * p.c_row;
+  index_t panels = (n_end - n_begin + (packed ? width - 1 : 0)) / width;
+  index_t n = n_begin;
+  for (; panels >= Panels; panels -= Panels, n += Panels * width, b += Panels * b_panel)
+    gemm_tile<T, Rows, Panels>(p, depth, a, a_row, a_k, b, b_step, b_panel, c + n, n, n_end - n,
+                               ahead);
+  if constexpr (Panels > 1)
+    for (; panels > 0; --panels, n += width, b += b_panel)
+      gemm_tile<T, Rows, 1>(p, depth, a, a_row, a_k, b, b_step, b_panel, c + n, n, n_end - n,
+                            ahead);
+  if (n < n_end) gemm_last_columns(p, depth, a, a_row, a_k, c, Rows, n, n_end);
+}
+
+/// One panel's columns [n, last) of rows [m, end), at least 4, tile after tile. `next` is whether a
+/// panel follows.
 template <class T>
-void gemm_column(const GemmProblem<T>& p, const Depth& depth, index_t m, index_t end, index_t n,
-                 index_t last) {
-  constexpr int tile = kTileRows<T>;
-  for (; m + tile <= end; m += tile)
-    gemm_rows<T, tile, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-  if constexpr (tile > 6)
-    for (; m + 6 <= end; m += 6)
-      gemm_rows<T, 6, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-  for (; m + 4 <= end; m += 4)
-    gemm_rows<T, 4, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-  for (; m + 2 <= end; m += 2)
-    gemm_rows<T, 2, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
-  for (; m < end; ++m) gemm_rows<T, 1, 1>(p, depth, p.a + m * p.a_row, p.c + m * p.c_row, n, last);
+void gemm_column(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t end, index_t n,
+                 index_t last, bool next) {
+  constexpr int most = kTileRows<T>;
+  Ahead ahead;
+  const index_t tiles = (end - m + most - 1) / most;
+  if (next && p.k * p.n * static_cast<index_t>(sizeof(T)) > (tiles < 4 ? kFarBytes : kNearBytes)) {
+    const T* const b = p.b_row == 0 ? p.b + last * p.k + depth.begin * kPanelColumns<T>
+                                    : p.b + last + depth.begin * p.b_row;
+    const index_t row = p.b_row == 0 ? kPanelColumns<T> : p.b_row;
+    ahead = {reinterpret_cast<std::uintptr_t>(b), row * static_cast<index_t>(sizeof(T)),
+             (kAheadSteps + tiles - 1) / tiles};
+  }
+  const auto part = static_cast<std::uintptr_t>((depth.count + kAheadSteps - 1) / kAheadSteps *
+                                                ahead.count * ahead.row_bytes);
+  for_each_tile<T>(m, end, [&]<int Rows>(std::integral_constant<int, Rows>, index_t first) {
+    gemm_rows<T, Rows, 1>(p, depth, first, n, last, ahead);
+    ahead.at += part;
+  });
+}
+
+/// Whether A is worth packing: each of its elements is read once for every panel, and those of one
+/// tile lie in different pages or meet in the same sets of a cache.
+template <class T>
+bool packs_a(const GemmProblem<T>& p, index_t rows, index_t columns) {
+  constexpr index_t far = 4096 / static_cast<index_t>(sizeof(T));
+  if (p.scratch == nullptr || rows < 16) return false;
+  return p.a_k == 1 ? p.a_row >= far && columns >= 512 : p.a_k >= 16 && columns >= 64;
 }
 
 }  // namespace detail
@@ -233,31 +340,36 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
   // sum at the end; then rows in blocks whose part of A stays in the second-level cache while all
   // panels pass.
   const index_t deep = detail::kPanelBytes / static_cast<index_t>(sizeof(T)) / panel;
-  const index_t parts = p.accumulate || p.k <= 2 * deep ? 1 : (p.k + deep - 1) / deep;
+  const index_t parts = p.accumulate || p.k <= deep ? 1 : (p.k + deep - 1) / deep;
   const index_t part = (p.k + parts - 1) / parts;
-  const index_t fit = 196608 / static_cast<index_t>(sizeof(T)) / (std::max)(part, index_t{1});
+  const index_t fit = kGemmScratch<T> / (std::max)(part, index_t{1});
   const index_t block = (std::max)(fit / tile * tile, static_cast<index_t>(4 * tile));
+  const bool pack = detail::packs_a(p, m_end - m_begin, n_end - n_begin);
   for (index_t m0 = m_begin; m0 < m_end; m0 += block) {
     const index_t m1 = (std::min)(m0 + block, m_end);
     if (m1 - m0 >= 4) {
       for (index_t i = 0; i < parts; ++i) {
         const index_t k = i * part;
-        const detail::Depth depth{k, (std::min)(part, p.k - k), i == 0, i == parts - 1};
+        detail::Depth<T> depth{k, (std::min)(part, p.k - k), i == 0, i == parts - 1};
+        if (pack && (m1 - m0) * depth.count <= kGemmScratch<T>) {
+          detail::pack_a(p, depth, m0, m1, p.scratch);
+          depth.rows = p.scratch;
+          depth.m = m0;
+        }
         for (index_t n = n_begin; n < n_end; n += panel)
-          detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(n + panel, n_end));
+          detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(n + panel, n_end),
+                                 n + panel < n_end);
       }
       continue;
     }
     // Few rows: several panels at a time, so that enough chains are under way.
-    const T* const a = p.a + m0 * p.a_row;
-    T* const c = p.c + m0 * p.c_row;
-    const detail::Depth all{0, p.k, true, true};
+    const detail::Depth<T> all{0, p.k, true, true};
     if (m1 - m0 == 3) {
-      detail::gemm_rows<T, 3, 2>(p, all, a, c, n_begin, n_end);
+      detail::gemm_rows<T, 3, 2>(p, all, m0, n_begin, n_end);
     } else if (m1 - m0 == 2) {
-      detail::gemm_rows<T, 2, 3>(p, all, a, c, n_begin, n_end);
+      detail::gemm_rows<T, 2, 3>(p, all, m0, n_begin, n_end);
     } else {
-      detail::gemm_rows<T, 1, 4>(p, all, a, c, n_begin, n_end);
+      detail::gemm_rows<T, 1, 4>(p, all, m0, n_begin, n_end);
     }
   }
 }

@@ -33,8 +33,13 @@ void parallel_gemm(const kernels::GemmProblem<T>& p, index_t m) {
   const index_t work = m * p.n * p.k;
   if (work < 131072) return kernels::gemm(p, index_t{0}, m, index_t{0}, p.n);
   if (m >= 2 * kRows) {
-    parallel_for(m, kRows, [&](index_t begin, index_t end) {
-      kernels::gemm(p, begin, end, index_t{0}, p.n);
+    constexpr index_t scratch = kernels::kGemmScratch<T>;
+    auto rows = Tensor<T, 1>::empty({scratch * concurrency()});
+    T* const memory = rows.data();
+    parallel_tasks(m, kRows, [&](index_t task, index_t begin, index_t end) {
+      kernels::GemmProblem<T> own = p;
+      own.scratch = memory + task * scratch;
+      kernels::gemm(own, begin, end, index_t{0}, p.n);
     });
   } else {
     parallel_for(p.n, 4 * columns,
