@@ -18,7 +18,7 @@ struct Contender {
   std::function<double(index_t calls)> seconds;
   std::function<std::vector<float>()> output;
   index_t calls = 1;
-  std::vector<double> times{};
+  std::vector<double> times{};  // a round
   double error = std::numeric_limits<double>::quiet_NaN();
 };
 
@@ -56,19 +56,30 @@ void calibrate(Contender& c, double batch) {
   }
 }
 
-Timing summary(Contender& c, double tolerance) {
-  std::sort(c.times.begin(), c.times.end());
-  const auto at = [&](double share) {
-    const double place = share * static_cast<double>(c.times.size() - 1);
-    const auto below = static_cast<std::size_t>(place);
-    const auto above = (std::min)(below + 1, c.times.size() - 1);
-    return c.times[below] +
-           (place - static_cast<double>(below)) * (c.times[above] - c.times[below]);
-  };
+/// The value below which a `share` of the sorted values lies.
+double quantile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  const double place = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(place);
+  const auto above = (std::min)(below + 1, values.size() - 1);
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+/// Round by round, since what else the machine's owner runs on the core's other half changes from
+/// second to second and meets all contenders of a round alike.
+double ratio(const Contender& ours, const Contender& peer) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < ours.times.size(); ++i)
+    ratios.push_back(ours.times[i] / peer.times[i]);
+  return quantile(ratios, 0.5);
+}
+
+Timing summary(const Contender& ours, const Contender& c, double tolerance) {
   Timing t;
   t.name = c.name;
-  t.seconds = at(0.5);
-  t.spread = 0.5 * (at(0.75) - at(0.25)) / t.seconds;
+  t.seconds = quantile(c.times, 0.5);
+  t.spread = 0.5 * (quantile(c.times, 0.75) - quantile(c.times, 0.25)) / t.seconds;
+  t.ratio = ratio(ours, c);
   t.error = c.error;
   t.agrees = std::isnan(c.error) || c.error <= tolerance;
   return t;
@@ -104,7 +115,7 @@ void add_processes(const Line& line, const std::vector<std::unique_ptr<PeerProce
 const Timing* Result::best() const {
   const Timing* fastest = nullptr;
   for (const Timing& t : peers)
-    if (t.agrees && (fastest == nullptr || t.seconds < fastest->seconds)) fastest = &t;
+    if (t.agrees && (fastest == nullptr || t.ratio > fastest->ratio)) fastest = &t;
   return fastest;
 }
 
@@ -135,6 +146,7 @@ Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerPro
   }
   const std::size_t count = contenders.size();
   const bool slow = line.most_rounds > 0;
+  std::vector<double> shares;
   const int rounds = slow ? (std::min)(options.rounds, line.most_rounds) : options.rounds;
   for (int round = 0; round < rounds; ++round)
     for (std::size_t i = 0; i < count; ++i) {
@@ -142,16 +154,24 @@ Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerPro
       // Threads of the one before may still spin.
       if (options.threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(20));
       if (!slow) c.seconds(1);  // what it takes to warm up is nothing beside seconds
+      const bool own = &c == &contenders.front();
+      const double before = own ? multiply_add_rate_now() : 0;
       c.times.push_back(c.seconds(c.calls) / static_cast<double>(c.calls));
+      if (!own) continue;
+      const double speed = 0.5 * (before + multiply_add_rate_now()) / limits.flops;
+      shares.push_back(limits.seconds(line.work, options.threads, (std::min)(speed, 1.0)) /
+                       c.times.back());
     }
 
   result.group = maker.group;
   result.name = maker.name;
   result.threads = options.threads;
   result.limit_seconds = limits.seconds(line.work, options.threads);
-  result.ours = summary(contenders.front(), line.tolerance);
+  result.of_limit = quantile(shares, 0.5);
+  const Contender& ours = contenders.front();
+  result.ours = summary(ours, ours, line.tolerance);
   for (std::size_t i = 1; i < count; ++i)
-    result.peers.push_back(summary(contenders[i], line.tolerance));
+    result.peers.push_back(summary(ours, contenders[i], line.tolerance));
   return result;
 }
 

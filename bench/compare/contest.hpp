@@ -13,6 +13,7 @@ struct Timing {
   double seconds = 0;  ///< median over the rounds, of one call
   double spread = 0;   ///< half the distance between the quartiles, over the median
   double error = 0;    ///< of its output against ours, relative to the largest; NaN: unknown
+  double ratio = 0;    ///< median over the rounds of our time over this one's
   bool agrees = true;
 };
 
@@ -22,9 +23,11 @@ struct Result {
   Timing ours;
   std::vector<Timing> peers;
   std::vector<std::string> absent;  ///< "PyTorch: why not"
-  double limit_seconds = 0;
+  double limit_seconds = 0;         ///< at the full rates
+  double of_limit =
+      0;  ///< median over the rounds of the least time, at the round's rates, over ours
 
-  /// The fastest peer whose output agrees; nullptr without one.
+  /// The peer, of those whose output agrees, that we are the least ahead of; nullptr without one.
   const Timing* best() const;
 };
 

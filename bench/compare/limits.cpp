@@ -13,13 +13,14 @@ namespace sequin_compare {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 using sequin::simd::kLanes;
 using Vec = sequin::simd::Vec<float>;
 
 /// The best of several trials of at least some milliseconds each: seconds a call.
 template <class F>
 double best_seconds(F&& f) {
-  using Clock = std::chrono::steady_clock;
   const auto time = [&](index_t calls) {
     const auto start = Clock::now();
     for (index_t i = 0; i < calls; ++i) f();
@@ -32,22 +33,28 @@ double best_seconds(F&& f) {
   return best / static_cast<double>(calls);
 }
 
+constexpr int kChains = 12;
+
+void multiply_add(index_t repeats) {
+  Vec sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = Vec(static_cast<float>(i));
+  Vec a(0.999f), b(0.001f);
+  benchmark::DoNotOptimize(a);
+  benchmark::DoNotOptimize(b);
+  for (index_t r = 0; r < repeats; ++r) {
+    SEQUIN_UNROLL
+    for (int i = 0; i < kChains; ++i) sum[i] = sequin::simd::fma<float>(sum[i], a, b);
+  }
+  for (Vec& s : sum) benchmark::DoNotOptimize(s);
+}
+
+constexpr double flops_of(index_t repeats) {
+  return 2.0 * kChains * static_cast<double>(repeats * kLanes<float>);
+}
+
 double multiply_add_rate() {
-  constexpr int chains = 12;
   constexpr index_t repeats = 100000;
-  const double seconds = best_seconds([] {
-    Vec sum[chains];
-    for (int i = 0; i < chains; ++i) sum[i] = Vec(static_cast<float>(i));
-    Vec a(0.999f), b(0.001f);
-    benchmark::DoNotOptimize(a);
-    benchmark::DoNotOptimize(b);
-    for (index_t r = 0; r < repeats; ++r) {
-      SEQUIN_UNROLL
-      for (int i = 0; i < chains; ++i) sum[i] = sequin::simd::fma<float>(sum[i], a, b);
-    }
-    for (Vec& s : sum) benchmark::DoNotOptimize(s);
-  });
-  return 2.0 * chains * static_cast<double>(repeats * kLanes<float>) / seconds;
+  return flops_of(repeats) / best_seconds([] { multiply_add(repeats); });
 }
 
 double exponential_rate() {
@@ -103,9 +110,16 @@ double Limits::copy_rate(double bytes) const {
   return bandwidth.back().copy;
 }
 
-double Limits::seconds(const Work& work, index_t threads) const {
+double multiply_add_rate_now() {
+  constexpr index_t repeats = 100000;
+  const auto start = Clock::now();
+  multiply_add(repeats);
+  return flops_of(repeats) / std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double Limits::seconds(const Work& work, index_t threads, double speed) const {
   const auto cores = static_cast<double>(threads);
-  const double computing = (std::max)(work.flops / flops, work.exps / exps) / cores;
+  const double computing = (std::max)(work.flops / flops, work.exps / exps) / (cores * speed);
   return (std::max)(computing, work.bytes / copy_rate(work.bytes) / cores);
 }
 

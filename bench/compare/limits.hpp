@@ -17,9 +17,13 @@ struct Limits {
 
   /// Copy bandwidth for work that touches `bytes`.
   double copy_rate(double bytes) const;
-  /// The least time that the work takes on `threads` threads. Memory beyond the caches is shared.
-  double seconds(const Work& work, index_t threads) const;
+  /// The least time that the work takes on `threads` threads whose cores compute at `speed` of
+  /// these rates.
+  double seconds(const Work& work, index_t threads, double speed = 1) const;
 };
+
+/// Fused multiply-adds a second, counted twice, as of this moment; takes about 0.2 ms.
+double multiply_add_rate_now();
 
 Limits measure_limits();
 

@@ -75,9 +75,8 @@ int run(const Arguments& a) {
       const Result& r = results.back();
       const Timing* const best = r.best();
       std::fprintf(stderr, "%-44s %td thread(s)  %10.3f us  limit %.2f", maker.name.c_str(),
-                   threads, 1e6 * r.ours.seconds, r.limit_seconds / r.ours.seconds);
-      if (best != nullptr)
-        std::fprintf(stderr, "  %.2f of %s", r.ours.seconds / best->seconds, best->name.c_str());
+                   threads, 1e6 * r.ours.seconds, r.of_limit);
+      if (best != nullptr) std::fprintf(stderr, "  %.2f of %s", best->ratio, best->name.c_str());
       for (const Timing& t : r.peers) {
         std::fprintf(stderr, "  [%s %.3f us", t.name.c_str(), 1e6 * t.seconds);
         if (!t.agrees) std::fprintf(stderr, ", differs by %.1e", t.error);

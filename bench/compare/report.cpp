@@ -9,7 +9,8 @@ namespace sequin_compare {
 namespace {
 
 nlohmann::json to_json(const Timing& t) {
-  nlohmann::json j{{"name", t.name}, {"seconds", t.seconds}, {"spread", t.spread}};
+  nlohmann::json j{
+      {"name", t.name}, {"seconds", t.seconds}, {"spread", t.spread}, {"ratio", t.ratio}};
   if (std::isnan(t.error))
     j["error"] = nullptr;
   else
@@ -53,10 +54,11 @@ nlohmann::json to_json(const std::vector<Result>& results, const Limits& limits)
                         {"sequin", to_json(r.ours)},
                         {"peers", peers},
                         {"absent", r.absent},
-                        {"limit_seconds", r.limit_seconds}};
+                        {"limit_seconds", r.limit_seconds},
+                        {"of_limit", r.of_limit}};
     if (const Timing* const best = r.best(); best != nullptr) {
       line["best_peer"] = best->name;
-      line["ratio"] = r.ours.seconds / best->seconds;
+      line["ratio"] = best->ratio;
     }
     lines.push_back(line);
   }
@@ -114,8 +116,8 @@ std::string to_markdown(const nlohmann::json& report) {
       if (!peer.at("agrees").get<bool>()) others += " (other result)";
     }
     out += best.empty() ? "none | | " : " | " + text("%.2f", line.at("ratio")) + " | ";
-    const double limit = line.at("limit_seconds");
-    out += (limit > 0 ? text("%.2f", limit / seconds) : std::string("–")) + " | " +
+    const double share = line.at("of_limit");
+    out += (share > 0 ? text("%.2f", share) : std::string("–")) + " | " +
            text("%.0f %%", 100 * spread) + " | " + others + " |\n";
   }
   return out;

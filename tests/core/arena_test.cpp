@@ -54,6 +54,21 @@ TEST_CASE("arena: a scope run again after fit gets the same addresses inside the
   }
 }
 
+TEST_CASE("arena: before fit, blocks of the same size are used again up to half of the peak", "") {
+  if (!sequin_examples::allocations_are_counted()) return;
+  Arena arena;
+  const ArenaScope scope(&arena);
+  const auto layer = [](index_t size) {
+    const auto before = sequin_examples::allocation_count();
+    const auto a = Tensor<float, 1>::empty({size}), b = Tensor<float, 1>::empty({size});
+    const auto c = Tensor<float, 1>::empty({size}), d = Tensor<float, 1>::empty({size});
+    return sequin_examples::allocation_count() - before;
+  };
+  REQUIRE(layer(1000) == 4);
+  REQUIRE(layer(1000) == 2);
+  REQUIRE(layer(900) == 4);  // another size
+}
+
 TEST_CASE("arena: the peak is what lived at the worst moment, not the sum of all", "") {
   Arena arena;
   const ArenaScope scope(&arena);

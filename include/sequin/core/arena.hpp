@@ -23,7 +23,10 @@ inline constexpr std::size_t kAlignment = 64;
 /// Used by one thread at a time. Tensors that live in it must be gone before it is.
 class Arena {
  public:
-  Arena() { free_.reserve(256); }
+  Arena() {
+    free_.reserve(256);
+    spares_.reserve(256);
+  }
   /// An arena of `bytes` to begin with.
   explicit Arena(std::size_t bytes) : Arena() { reserve(bytes); }
   Arena(const Arena&) = delete;
@@ -35,7 +38,10 @@ class Arena {
 
   /// Grows to the largest extent that was ever asked for. Does nothing while a block lives.
   /// Throws std::bad_alloc.
-  void fit() { reserve(peak_); }
+  void fit() {
+    reserve(peak_);
+    if (live_ == 0) release_spares();
+  }
 
   /// Grows to at least `bytes`. Does nothing while a block lives. Throws std::bad_alloc.
   void reserve(std::size_t bytes) {
@@ -76,8 +82,7 @@ class Arena {
     if (offset + bytes <= capacity_) {
       block = memory_ + offset;
     } else {
-      block = static_cast<std::byte*>(
-          ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
+      block = from_heap(bytes);
       if (block == nullptr) {
         give_back(bytes, offset);
         throw std::bad_alloc();
@@ -92,12 +97,15 @@ class Arena {
   void deallocate(std::byte* block, std::size_t bytes, std::size_t offset) noexcept {
     SEQUIN_ASSERT(live_ > 0);
     --live_;
-    if (offset + bytes > capacity_ || block != memory_ + offset)
-      ::operator delete (block, std::align_val_t{kAlignment});
+    if (offset + bytes > capacity_ || block != memory_ + offset) to_heap(block, bytes);
     give_back(bytes, offset);
   }
 
  private:
+  struct Spare {
+    std::byte* block;
+    std::size_t size;
+  };
   struct Gap {
     std::size_t offset;
     std::size_t size;
@@ -124,7 +132,43 @@ class Arena {
     }
   }
 
+  /// A block of the heap, a spare one of the same size if there is: in a first pass, before `fit`,
+  /// layers of one shape follow each other, and fresh pages from the system cost more than the work
+  /// on them.
+  std::byte* from_heap(std::size_t bytes) noexcept {
+    for (std::size_t i = spares_.size(); i-- > 0;)
+      if (spares_[i].size == bytes) {
+        std::byte* const block = spares_[i].block;
+        spares_.erase(spares_.begin() + static_cast<std::ptrdiff_t>(i));
+        spare_bytes_ -= bytes;
+        return block;
+      }
+    auto* const block =
+        static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
+    if (block != nullptr || spares_.empty()) return block;
+    release_spares();
+    return static_cast<std::byte*>(
+        ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
+  }
+
+  /// Keeps the block for the next of its size, while all that are kept stay below half of the peak.
+  void to_heap(std::byte* block, std::size_t bytes) noexcept {
+    if (spares_.size() < spares_.capacity() && spare_bytes_ + bytes <= peak_ / 2) {
+      spares_.push_back({block, bytes});
+      spare_bytes_ += bytes;
+    } else {
+      ::operator delete (block, std::align_val_t{kAlignment});
+    }
+  }
+
+  void release_spares() noexcept {
+    for (const Spare& s : spares_) ::operator delete (s.block, std::align_val_t{kAlignment});
+    spares_.clear();
+    spare_bytes_ = 0;
+  }
+
   void release() noexcept {
+    release_spares();
     if (memory_ != nullptr) ::operator delete (memory_, std::align_val_t{kAlignment});
     memory_ = nullptr;
     capacity_ = 0;
@@ -132,6 +176,8 @@ class Arena {
 
   std::byte* memory_ = nullptr;
   std::size_t capacity_ = 0;
+  std::vector<Spare> spares_;  // heap blocks that no tensor uses, the last given back last
+  std::size_t spare_bytes_ = 0;
   std::size_t end_ = 0;
   std::size_t peak_ = 0;
   std::size_t live_ = 0;

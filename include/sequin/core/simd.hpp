@@ -19,12 +19,15 @@
 // that have to become part of their caller for the same reason.
 #if defined(__clang__)
 #define SEQUIN_UNROLL _Pragma("clang loop unroll(full)")
+#define SEQUIN_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
 #elif defined(__GNUC__)
 #define SEQUIN_UNROLL _Pragma("GCC unroll 32")
+#define SEQUIN_NO_UNROLL _Pragma("GCC unroll 1")
 #define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
 #else
 #define SEQUIN_UNROLL
+#define SEQUIN_NO_UNROLL
 #define SEQUIN_ALWAYS_INLINE inline
 #endif
 

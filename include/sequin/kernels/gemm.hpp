@@ -35,9 +35,6 @@ inline constexpr index_t kPanelBytes = 32768;
 /// itself when it is read once.
 inline constexpr index_t kNearBytes = 262144, kFarBytes = 4194304;
 
-/// Steps of k between two looks ahead.
-inline constexpr index_t kAheadSteps = 16;
-
 }  // namespace detail
 
 /// Elements of GemmProblem::scratch.
@@ -153,12 +150,13 @@ void pack_a(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t e
   }
 }
 
-/// Rows of the next panel of B that a tile asks for while it works, so that they are near when
-/// their turn comes: `count` of them every kAheadSteps steps. An address only: it may be past B.
+/// Where the next panel of B lies, for a tile to ask for while it works, so that it is near when
+/// its turn comes: one address a step of k, `step` bytes on each time. It may be past B. Where
+/// nothing is to come it is one at work, which costs nothing (an unmapped one costs a search for
+/// its page).
 struct Ahead {
-  std::uintptr_t at = 0;
-  index_t row_bytes = 0;
-  index_t count = 0;
+  std::uintptr_t at;
+  std::uintptr_t step = 0;
 };
 
 /// The end of a chain, which `sum` holds: C's old value and the bias, where they are wanted.
@@ -200,25 +198,28 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth<T>& dep
   for (int i = 0; i < Rows * columns; ++i)
     acc[i] =
         depth.first ? V(T{0}) : simd::load<T>(out + i / columns * out_row + i % columns * lanes);
-  for (index_t left = depth.count; left > 0; left -= kAheadSteps) {
-    for (index_t i = 0; i < ahead.count;
-         ++i, ahead.at += static_cast<std::uintptr_t>(ahead.row_bytes))
+  // Not unrolled: clang then has more addresses at a time than there are registers.
+  SEQUIN_NO_UNROLL
+  for (index_t k = depth.count; k > 0; --k) {
+    if constexpr (Panels == 1) {
       simd::prefetch_later(reinterpret_cast<const void*>(ahead.at));
-    for (index_t k = (std::min)(left, kAheadSteps); k > 0; --k) {
-      V bk[columns];
+      ahead.at += ahead.step;
+    }
+    V bk[columns];
+    SEQUIN_UNROLL
+    for (int j = 0; j < columns; ++j) {
+      bk[j] = simd::load<T>(b + (j / 2) * b_panel + (j % 2) * lanes);
+      if constexpr (Rows > 1) bk[j] = simd::hold(bk[j]);
+    }
+    SEQUIN_UNROLL
+    for (int i = 0; i < Rows; ++i) {
+      const V ai(a[i * a_row]);
       SEQUIN_UNROLL
       for (int j = 0; j < columns; ++j)
-        bk[j] = simd::hold(simd::load<T>(b + (j / 2) * b_panel + (j % 2) * lanes));
-      SEQUIN_UNROLL
-      for (int i = 0; i < Rows; ++i) {
-        const V ai(a[i * a_row]);
-        SEQUIN_UNROLL
-        for (int j = 0; j < columns; ++j)
-          acc[i * columns + j] = simd::fma<T>(ai, bk[j], acc[i * columns + j]);
-      }
-      a += a_k;
-      b += b_step;
+        acc[i * columns + j] = simd::fma<T>(ai, bk[j], acc[i * columns + j]);
     }
+    a += a_k;
+    b += b_step;
   }
   if (whole && depth.last && (p.accumulate || p.bias != nullptr)) {
     SEQUIN_UNROLL
@@ -273,7 +274,7 @@ void gemm_last_columns(const GemmProblem<T>& p, const Depth<T>& depth, const T* 
 /// Rows [m, m + Rows) of columns [n_begin, n_end).
 template <class T, int Rows, int Panels>
 void gemm_rows(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t n_begin,
-               index_t n_end, const Ahead& ahead = {}) {
+               index_t n_end, const Ahead& ahead) {
   constexpr index_t width = kPanelColumns<T>;
   const bool packed = p.b_row == 0;
   const index_t b_step = packed ? width : p.b_row, b_panel = packed ? width * p.k : width;
@@ -295,26 +296,32 @@ void gemm_rows(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_
   if (n < n_end) gemm_last_columns(p, depth, a, a_row, a_k, c, Rows, n, n_end);
 }
 
-/// One panel's columns [n, last) of rows [m, end), at least 4, tile after tile. `next` is whether a
-/// panel follows.
+/// Columns [n, last), one panel's as a rule, of rows [m, end), at least 4, tile after tile. `next`
+/// is whether a panel follows.
 template <class T>
 void gemm_column(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t end, index_t n,
                  index_t last, bool next) {
   constexpr int most = kTileRows<T>;
-  Ahead ahead;
+  const Ahead nothing{reinterpret_cast<std::uintptr_t>(p.a)};
+  Ahead ahead = nothing;
+  const bool packed = p.b_row == 0;
   const index_t tiles = (end - m + most - 1) / most;
-  if (next && p.k * p.n * static_cast<index_t>(sizeof(T)) > (tiles < 4 ? kFarBytes : kNearBytes)) {
-    const T* const b = p.b_row == 0 ? p.b + last * p.k + depth.begin * kPanelColumns<T>
-                                    : p.b + last + depth.begin * p.b_row;
-    const index_t row = p.b_row == 0 ? kPanelColumns<T> : p.b_row;
-    ahead = {reinterpret_cast<std::uintptr_t>(b), row * static_cast<index_t>(sizeof(T)),
-             (kAheadSteps + tiles - 1) / tiles};
+  const index_t bytes = p.k * p.n * static_cast<index_t>(sizeof(T));
+  if (next && depth.count > 0 && bytes > (tiles < 4 ? kFarBytes : kNearBytes)) {
+    // Each tile asks for its share of a packed panel; of rows that lie apart the first for all.
+    constexpr index_t width = kPanelColumns<T>;
+    const T* const b =
+        packed ? p.b + last * p.k + depth.begin * width : p.b + last + depth.begin * p.b_row;
+    const index_t row = (packed ? width : p.b_row) * static_cast<index_t>(sizeof(T));
+    ahead = {reinterpret_cast<std::uintptr_t>(b),
+             static_cast<std::uintptr_t>(packed ? row / tiles : row)};
   }
-  const auto part = static_cast<std::uintptr_t>((depth.count + kAheadSteps - 1) / kAheadSteps *
-                                                ahead.count * ahead.row_bytes);
   for_each_tile<T>(m, end, [&]<int Rows>(std::integral_constant<int, Rows>, index_t first) {
     gemm_rows<T, Rows, 1>(p, depth, first, n, last, ahead);
-    ahead.at += part;
+    if (packed)
+      ahead.at += ahead.step * static_cast<std::uintptr_t>(depth.count);
+    else
+      ahead = nothing;
   });
 }
 
@@ -344,6 +351,8 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
   const index_t part = (p.k + parts - 1) / parts;
   const index_t fit = kGemmScratch<T> / (std::max)(part, index_t{1});
   const index_t block = (std::max)(fit / tile * tile, static_cast<index_t>(4 * tile));
+  // A small B stays in the first-level cache whole: no tile of rows has to come back.
+  const index_t step = p.k * (n_end - n_begin) <= deep * panel ? n_end - n_begin : panel;
   const bool pack = detail::packs_a(p, m_end - m_begin, n_end - n_begin);
   for (index_t m0 = m_begin; m0 < m_end; m0 += block) {
     const index_t m1 = (std::min)(m0 + block, m_end);
@@ -356,20 +365,21 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
           depth.rows = p.scratch;
           depth.m = m0;
         }
-        for (index_t n = n_begin; n < n_end; n += panel)
-          detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(n + panel, n_end),
-                                 n + panel < n_end);
+        for (index_t n = n_begin; n < n_end; n += step)
+          detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(n + step, n_end),
+                                 n + step < n_end);
       }
       continue;
     }
     // Few rows: several panels at a time, so that enough chains are under way.
+    const detail::Ahead none{reinterpret_cast<std::uintptr_t>(p.a)};
     const detail::Depth<T> all{0, p.k, true, true};
     if (m1 - m0 == 3) {
-      detail::gemm_rows<T, 3, 2>(p, all, m0, n_begin, n_end);
+      detail::gemm_rows<T, 3, 2>(p, all, m0, n_begin, n_end, none);
     } else if (m1 - m0 == 2) {
-      detail::gemm_rows<T, 2, 3>(p, all, m0, n_begin, n_end);
+      detail::gemm_rows<T, 2, 3>(p, all, m0, n_begin, n_end, none);
     } else {
-      detail::gemm_rows<T, 1, 4>(p, all, m0, n_begin, n_end);
+      detail::gemm_rows<T, 1, 4>(p, all, m0, n_begin, n_end, none);
     }
   }
 }

@@ -1,6 +1,7 @@
 /// Separation of long audio as the official program does it.
 #pragma once
 
+#include "sequin/core/arena.hpp"
 #include "sequin/core/no_grad.hpp"
 #include "sequin/models/mossformer2.hpp"
 
@@ -43,9 +44,15 @@ Tensor<T, 2> decode_official(const MossFormer2<T>& model, const Tensor<T, 1>& mi
   };
   if (static_cast<double>(length) > c.sampling_rate * c.one_time_decode_length) {
     const index_t give_up = (window - step) / 2;
-    for (index_t start = 0; start + window <= padded; start += step)
-      write(model.separate(slice(x, 1, start, start + window)), start == 0 ? 0 : give_up,
-            window - give_up, start);
+    Arena arena;  // of the windows, one after the other
+    for (index_t start = 0; start + window <= padded; start += step) {
+      {
+        const ArenaScope scope(&arena);
+        write(model.separate(slice(x, 1, start, start + window)), start == 0 ? 0 : give_up,
+              window - give_up, start);
+      }
+      arena.fit();
+    }
   } else {
     write(model.separate(x), 0, padded, 0);
   }

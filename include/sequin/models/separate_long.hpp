@@ -1,6 +1,7 @@
 /// Separation of audio of any length in bounded memory: segments, matched speakers, cross-fades.
 #pragma once
 
+#include "sequin/core/arena.hpp"
 #include "sequin/core/assignment.hpp"
 #include "sequin/core/no_grad.hpp"
 #include "sequin/core/tensor.hpp"
@@ -68,18 +69,25 @@ Tensor<T, 2> separate_long(const Model& model, const Tensor<T, 1>& mixture,
   if (length < 1)
     throw ShapeError("separate_long: mixture is " + to_string(mixture.shape()) +
                      ", expected [T >= 1]");
+  Arena arena;  // of the segments, one after the other
+  Arena* const callers = detail::active_arena;
   Tensor<T, 2> out;
   for (index_t start = 0, written = 0; written < length;) {
     const index_t count = (std::min)(segment, length - start);
     Tensor<T, 2> part({1, count});
     std::copy_n(mixture.data() + start, count, part.data());
-    const Tensor<T, 3> sources = model.separate(part);
-    const index_t speakers = sources.extent(2);
+    Tensor<T, 2> rows;  // speakers in rows
+    {
+      const ArenaScope scope(&arena);
+      const Tensor<T, 3> sources = model.separate(part);
+      const ArenaScope outer(callers);
+      rows = Tensor<T, 2>({sources.extent(2), count});
+      for (index_t t = 0; t < count; ++t)
+        for (index_t s = 0; s < rows.extent(0); ++s) rows(s, t) = sources(0, t, s);
+    }
+    arena.fit();
+    const index_t speakers = rows.extent(0);
     if (!out.defined()) out = Tensor<T, 2>({speakers, length});
-    // Speakers in rows.
-    Tensor<T, 2> rows({speakers, count});
-    for (index_t t = 0; t < count; ++t)
-      for (index_t s = 0; s < speakers; ++s) rows(s, t) = sources(0, t, s);
     const index_t common = written - start;  // 0 for the first segment
     T* const to = out.data();
     const auto order = detail::match_speakers(static_cast<const T*>(to) + start, length,
