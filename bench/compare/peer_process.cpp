@@ -2,6 +2,7 @@
 
 #include "sequin/io/safetensors.hpp"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <csignal>
@@ -14,12 +15,13 @@ PeerProcess::PeerProcess(std::string name, const std::vector<std::string>& comma
     : name_(std::move(name)) {
   std::signal(SIGPIPE, SIG_IGN);
   int to[2], from[2];
-  if (pipe(to) != 0 || pipe(from) != 0) throw std::runtime_error("no pipe for " + name_);
+  // Closed in every later child: a peer that held another's end would keep it from its end of file.
+  if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0)
+    throw std::runtime_error("no pipe for " + name_);
   pid_ = fork();
   if (pid_ == 0) {
     dup2(to[0], STDIN_FILENO);
     dup2(from[1], STDOUT_FILENO);
-    for (const int end : {to[0], to[1], from[0], from[1]}) close(end);
     std::vector<char*> words;
     for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);

@@ -12,8 +12,8 @@ def pointwise(conv, x):
 
 def over_time(x, weight):
     """Depthwise convolution over time that keeps the length."""
-    taps = weight.shape[-1]
-    return F.conv1d(x.transpose(1, 2), weight, None, 1, taps // 2, 1, weight.shape[0]).transpose(1, 2)
+    channels, _, taps = (int(n) for n in weight.shape)
+    return F.conv1d(x.transpose(1, 2), weight, None, 1, taps // 2, 1, channels).transpose(1, 2)
 
 
 class ScaleNorm(nn.Module):

@@ -50,6 +50,16 @@ SEQUIN_ALWAYS_INLINE void prefetch_later([[maybe_unused]] const void* address) n
 template <class T>
 using Vec = xsimd::batch<T>;
 
+/// Calls f(integral_constant<index, 0>) ... f(integral_constant<index, N - 1>). What is indexed by
+/// them stays in registers where g++ would keep an array that a loop walks over in memory.
+template <std::ptrdiff_t N, class F>
+SEQUIN_ALWAYS_INLINE void unrolled(F&& f) {
+  [&]<std::ptrdiff_t... I>(std::integer_sequence<std::ptrdiff_t, I...>) {
+    (f(std::integral_constant<std::ptrdiff_t, I>()), ...);
+  }
+  (std::make_integer_sequence<std::ptrdiff_t, N>());
+}
+
 /// `v`, in a register: without it g++ may read it anew from memory at each of its uses.
 template <class V>
 SEQUIN_ALWAYS_INLINE V hold(const V& v) noexcept {

@@ -80,7 +80,7 @@ inline void philox_eight(std::uint64_t key, std::uint64_t first, std::uint64_t s
     high[c] = (first + c) >> 32;
   }
   WideLanes w[4][groups];
-  unrolled<groups>([&](auto g) {
+  simd::unrolled<groups>([&](auto g) {
     w[0][g] = WideLanes::load(low + g * count);
     w[1][g] = WideLanes::load(high + g * count);
     w[2][g] = WideLanes::broadcast(stream);
@@ -93,7 +93,7 @@ inline void philox_eight(std::uint64_t key, std::uint64_t first, std::uint64_t s
   for (int round = 0; round < 10; ++round) {
     const auto key0 = WideLanes::broadcast(k0);
     const auto key1 = WideLanes::broadcast(k1);
-    unrolled<groups>([&](auto g) {
+    simd::unrolled<groups>([&](auto g) {
       const WideLanes a = m0 * w[0][g];
       const WideLanes b = m1 * w[2][g];
       w[0][g] = b.high() ^ w[1][g] ^ key0;
@@ -104,8 +104,8 @@ inline void philox_eight(std::uint64_t key, std::uint64_t first, std::uint64_t s
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  unrolled<4>([&](auto word) {
-    unrolled<groups / 2>([&](auto g) {
+  simd::unrolled<4>([&](auto word) {
+    simd::unrolled<groups / 2>([&](auto g) {
       WideLanes::store_alternately(w[word][g], w[word][g + groups / 2],
                                    x + 8 * word + 2 * count * g);
     });

@@ -18,18 +18,19 @@ void step_scores(const T* q, const T* k, index_t stride, index_t n, index_t widt
     const T* row[4];
     for (index_t r = 0; r < 4; ++r) row[r] = k + (std::min)(j + r, n - 1) * stride;
     Vec sum[4];
-    unrolled<4>([&](auto r) { sum[r] = Vec(T{0}); });
+    simd::unrolled<4>([&](auto r) { sum[r] = Vec(T{0}); });
     for (index_t p = 0; p < whole; p += lanes) {
       const Vec x = simd::load<T>(q + p);
-      unrolled<4>([&](auto r) { sum[r] = simd::fma<T>(x, simd::load<T>(row[r] + p), sum[r]); });
+      simd::unrolled<4>(
+          [&](auto r) { sum[r] = simd::fma<T>(x, simd::load<T>(row[r] + p), sum[r]); });
     }
     if (whole < width) {
       const Vec x = simd::load_partial<T>(q + whole, width - whole);
-      unrolled<4>([&](auto r) {
+      simd::unrolled<4>([&](auto r) {
         sum[r] = simd::fma<T>(x, simd::load_partial<T>(row[r] + whole, width - whole), sum[r]);
       });
     }
-    unrolled<4>([&](auto r) { s[j + r] = simd::reduce_add<T>(sum[r]) * factor; });
+    simd::unrolled<4>([&](auto r) { s[j + r] = simd::reduce_add<T>(sum[r]) * factor; });
   }
 }
 
@@ -41,21 +42,21 @@ void step_values(const T* s, const T* v, index_t stride, index_t n, const bool* 
   constexpr index_t lanes = simd::kLanes<T>;
   const bool partial = count < Registers * lanes;
   Vec sum[Registers];
-  unrolled<Registers>([&](auto r) { sum[r] = Vec(T{0}); });
+  simd::unrolled<Registers>([&](auto r) { sum[r] = Vec(T{0}); });
   for (index_t j = 0; j < n; ++j, v += stride) {
     if (keep != nullptr && !keep[j]) continue;
     const Vec p(s[j]);
     if (partial)
       sum[0] = simd::fma<T>(p, simd::load_partial<T>(v, count), sum[0]);
     else
-      unrolled<Registers>(
+      simd::unrolled<Registers>(
           [&](auto r) { sum[r] = simd::fma<T>(p, simd::load<T>(v + r * lanes), sum[r]); });
   }
   const Vec f(shrink);
   if (partial)
     simd::store_partial<T>(out, simd::fma<T>(simd::load_partial<T>(out, count), f, sum[0]), count);
   else
-    unrolled<Registers>([&](auto r) {
+    simd::unrolled<Registers>([&](auto r) {
       simd::store<T>(out + r * lanes, simd::fma<T>(simd::load<T>(out + r * lanes), f, sum[r]));
     });
 }

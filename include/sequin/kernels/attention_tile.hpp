@@ -110,16 +110,6 @@ template <class T>
   return simd::select<T>(x < Vec(1 - bias), Vec(T(0)), y * power);
 }
 
-/// Calls f(integral_constant<index_t, 0>) ... f(integral_constant<index_t, N - 1>): an unrolled
-/// loop whose arrays stay in registers at any optimisation level.
-template <index_t N, class F>
-inline void unrolled(F&& f) {
-  [&]<index_t... I>(std::integer_sequence<index_t, I...>) {
-    (f(std::integral_constant<index_t, I>{}), ...);
-  }
-  (std::make_integer_sequence<index_t, N>{});
-}
-
 /// acc[r] = sum over d < depth of a[r * row + d * step] * b[d * stride .. + kPanel]; then
 /// finish(r, low half, high half). The order of the sum does not depend on Rows.
 template <index_t Rows, class T, class Finish>
@@ -128,18 +118,18 @@ template <index_t Rows, class T, class Finish>
   using Vec = simd::Vec<T>;
   Vec low[Rows];
   Vec high[Rows];
-  unrolled<Rows>([&](auto r) { low[r] = high[r] = Vec(T(0)); });
+  simd::unrolled<Rows>([&](auto r) { low[r] = high[r] = Vec(T(0)); });
   for (index_t d = 0; d < depth; ++d) {
     const Vec b0 = Vec::load_aligned(b + d * stride);
     const Vec b1 = Vec::load_aligned(b + d * stride + simd::kLanes<T>);
     const T* const at = a + d * step;
-    unrolled<Rows>([&](auto r) {
+    simd::unrolled<Rows>([&](auto r) {
       const Vec s(at[r * row]);
       low[r] = simd::fma<T>(s, b0, low[r]);
       high[r] = simd::fma<T>(s, b1, high[r]);
     });
   }
-  unrolled<Rows>([&](auto r) { finish(index_t{r}, low[r], high[r]); });
+  simd::unrolled<Rows>([&](auto r) { finish(index_t{r}, low[r], high[r]); });
 }
 
 /// Calls f(integral_constant rows, first row) until `rows` are covered by 6, 4, 2 and 1 at a time.

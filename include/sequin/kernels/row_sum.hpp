@@ -18,26 +18,23 @@ T sum_of(index_t n, F f, const In*... in) {
   constexpr index_t lanes = simd::kLanes<T>;
   constexpr index_t chains = 8;
   V sum[chains];
-  SEQUIN_UNROLL
-  for (index_t j = 0; j < chains; ++j) sum[j] = V(T{0});
+  simd::unrolled<chains>([&](auto j) { sum[j] = V(T{0}); });
   index_t i = 0;
-  for (; i + chains * lanes <= n; i += chains * lanes) {
-    SEQUIN_UNROLL
-    for (index_t j = 0; j < chains; ++j) sum[j] = sum[j] + f(simd::load<T>(in + i + j * lanes)...);
-  }
+  for (; i + chains * lanes <= n; i += chains * lanes)
+    simd::unrolled<chains>(
+        [&](auto j) { sum[j] = sum[j] + f(simd::load<T>(in + i + j * lanes)...); });
   if (i + 4 * lanes <= n) {
-    SEQUIN_UNROLL
-    for (index_t j = 0; j < 4; ++j) sum[j] = sum[j] + f(simd::load<T>(in + i + j * lanes)...);
+    simd::unrolled<4>([&](auto j) { sum[j] = sum[j] + f(simd::load<T>(in + i + j * lanes)...); });
     i += 4 * lanes;
   }
-  for (index_t j = 4; i < n; i += lanes, ++j)
-    sum[j] = sum[j] + f(simd::load_partial<T>(in + i, (n - i < lanes ? n - i : lanes))...);
-  SEQUIN_UNROLL
-  for (index_t half = chains / 2; half > 0; half /= 2) {
-    SEQUIN_UNROLL
-    for (index_t j = 0; j < half; ++j) sum[j] = sum[j] + sum[j + half];
-  }
-  return simd::reduce_add<T>(sum[0]);
+  simd::unrolled<3>([&](auto j) {
+    if (i + lanes > n) return;
+    sum[4 + j] = sum[4 + j] + f(simd::load<T>(in + i)...);
+    i += lanes;
+  });
+  if (i < n) sum[7] = sum[7] + f(simd::load_partial<T>(in + i, n - i)...);
+  simd::unrolled<4>([&](auto j) { sum[j] = sum[j] + sum[j + 4]; });
+  return simd::reduce_add<T>((sum[0] + sum[2]) + (sum[1] + sum[3]));
 }
 
 /// The largest of n values; -inf when there is none. A NaN among them may be lost.
