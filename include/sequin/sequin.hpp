@@ -96,6 +96,7 @@
 #include "sequin/ops/prelu.hpp"
 #include "sequin/ops/prob_sparse_attention.hpp"
 #include "sequin/ops/quantile_loss.hpp"
+#include "sequin/ops/recompute.hpp"
 #include "sequin/ops/recurrent.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/ops/rotary.hpp"

@@ -55,6 +55,15 @@ class Gradients {
     return Tensor<T, Rank>::from_storage(std::move(storage), y.shape);
   }
 
+  /// For `recompute`: what arrived at `from` is from now on what arrived at `to`, and `from` has
+  /// none.
+  template <class T, std::size_t Rank>
+  void rename(const Var<T, Rank>& from, const Var<T, Rank>& to) {
+    detail::Storage storage = std::exchange(slot(from.id), {});
+    if (is_leaf(from.id)) leaves_.erase(from.id);
+    slot(to.id) = std::move(storage);
+  }
+
   /// For backward functions: adds `dx` to the gradient with respect to input `x`; nothing happens
   /// for constants. The caller no longer writes to dx.
   template <class T, std::size_t Rank, std::size_t GradRank>
@@ -105,8 +114,12 @@ class Gradients {
 class Tape {
  public:
   using Backward = std::function<void(Gradients&)>;
+  /// kFollow: knows which values depend on what asks for a gradient, but keeps nothing to compute
+  /// it.
+  enum class Mode { kRecord, kFollow };
 
-  Tape() : serial_(detail::next_tape_serial()), outer_(detail::active_tape) {
+  explicit Tape(Mode mode = Mode::kRecord)
+      : serial_(detail::next_tape_serial()), outer_(detail::active_tape), mode_(mode) {
     detail::active_tape = this;
   }
   Tape(const Tape&) = delete;
@@ -138,22 +151,22 @@ class Tape {
     if ((id >> 32) == serial_ && (id & 0xffffffffu) <= freed_)
       throw Error(
           "gradients: what led to this output was freed by an earlier call; record it again");
-    freed_ = last_;
     Gradients g;
-    g.serial_ = serial_;
-    g.values_.resize(static_cast<std::size_t>(last_) + 1);
-    if (g.wants(output.var())) g.add(output.var(), output_gradient);
-    Tape* const recording = std::exchange(detail::active_tape, nullptr);
-    const struct Restore {
-      Tape* tape;
-      ~Restore() { detail::active_tape = tape; }
-    } restore{recording};
-    while (!nodes_.empty()) {
-      const Backward backward = std::move(nodes_.back());
-      nodes_.pop_back();
-      backward(g);
-    }
+    run(g, [&] {
+      if (g.wants(output.var())) g.add(output.var(), output_gradient);
+    });
     return g;
+  }
+
+  /// For `recompute`: the same within another tape's backward pass. `seed(g)` adds the outputs'
+  /// gradients; leaves' gradients are summed on in `into`, in the order in which it would have
+  /// summed them itself.
+  template <class Seed>
+  void gradients_into(Gradients& into, Seed&& seed) {
+    Gradients g;
+    g.leaves_ = std::move(into.leaves_);
+    run(g, [&] { seed(g); });
+    into.leaves_ = std::move(g.leaves_);
   }
 
   /// For operations: makes `y` a value of this tape and returns its name.
@@ -167,7 +180,9 @@ class Tape {
   /// after all operations recorded later. It captures `Var`s of what it needs only the name of and
   /// tensors of what it needs the elements of; an output that got no gradient gives an undefined
   /// tensor from `take`.
-  void push(Backward backward) { nodes_.push_back(std::move(backward)); }
+  void push(Backward backward) {
+    if (mode_ == Mode::kRecord) nodes_.push_back(std::move(backward));
+  }
 
   /// True when `x` is a value of this tape or a leaf that asks for a gradient.
   template <class T, std::size_t Rank>
@@ -177,12 +192,39 @@ class Tape {
   }
 
  private:
+  /// Backward through all that was recorded, from what `seed` adds to `g`.
+  template <class Seed>
+  void run(Gradients& g, Seed&& seed) {
+    freed_ = last_;
+    g.serial_ = serial_;
+    g.values_.resize(static_cast<std::size_t>(last_) + 1);
+    seed();
+    Tape* const recording = std::exchange(detail::active_tape, nullptr);
+    const struct Restore {
+      Tape* tape;
+      ~Restore() { detail::active_tape = tape; }
+    } restore{recording};
+    while (!nodes_.empty()) {
+      const Backward backward = std::move(nodes_.back());
+      nodes_.pop_back();
+      backward(g);
+    }
+  }
+
   std::uint64_t serial_;
   std::uint64_t last_ = 0;
   std::uint64_t freed_ = 0;  // values up to this one were recorded before the last `gradients`
   Tape* outer_;
+  Mode mode_;
   std::vector<Backward> nodes_;
 };
+
+/// For operations: `x` when its elements will be needed backward, else a tensor without elements,
+/// so that the tape does not keep alive what nobody reads.
+template <class T, std::size_t Rank>
+Tensor<T, Rank> kept_if(bool needed, const Tensor<T, Rank>& x) {
+  return needed ? x : Tensor<T, Rank>{};
+}
 
 /// For operations: the tape to record on, or nullptr when no input needs a gradient.
 template <class... Tensors>

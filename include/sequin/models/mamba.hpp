@@ -5,6 +5,7 @@
 #include "sequin/blocks/gated_mlp.hpp"
 #include "sequin/blocks/mamba_mixer.hpp"
 #include "sequin/blocks/norm.hpp"
+#include "sequin/ops/recompute.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -199,6 +200,11 @@ class Mamba {
 
   const Config& config() const noexcept { return config_; }
 
+  /// Whether training on whole sequences keeps each layer's input alone and computes its
+  /// activations again (ops/recompute.hpp): the same bits, a fraction of the memory, a second
+  /// forward pass.
+  void set_recompute_layers(bool on) noexcept { recompute_layers_ = on; }
+
   /// ids (B, T) -> logits (B, T, V), V padded as in the official code. With a state the sequences
   /// continue where the last call ended. `attention_mask` (B, T), undefined or 0 at padding on the
   /// left: real tokens see what they would see alone; logits at padding are 0.
@@ -297,8 +303,13 @@ class Mamba {
   Tensor<T, 3> hidden_states(const Tensor<std::int64_t, 2>& ids, State* state,
                              const Tensor<T, 2>& mask) const {
     Tensor<T, 3> r = embedding_.forward(ids, &packed_head_);
-    for (std::size_t i = 0; i < layers_.size(); ++i)
-      r = layers_[i].forward(r, state == nullptr ? nullptr : &state->layers[i], mask);
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const MambaLayer<T>& layer = layers_[i];
+      if (recompute_layers_ && state == nullptr)
+        r = recompute([&layer, mask](const auto& x) { return layer.forward(x, nullptr, mask); }, r);
+      else
+        r = layer.forward(r, state == nullptr ? nullptr : &state->layers[i], mask);
+    }
     return norm_f_.forward(r);
   }
 
@@ -313,6 +324,7 @@ class Mamba {
   Norm<T> norm_f_;
   Linear<T> lm_head_;            // untied
   PackedWeight<T> packed_head_;  // tied
+  bool recompute_layers_ = false;
 };
 
 }  // namespace sequin::inline SEQUIN_ABI

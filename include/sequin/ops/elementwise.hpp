@@ -160,7 +160,8 @@ Tensor<T, RankA> mul(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
   const auto times = [](const auto& u, const auto& v) { return u * v; };
   auto y = detail::broadcast(a, b, "mul", times);
   if (Tape* tape = recording(a, b))
-    tape->push([a, b, times, av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
+    tape->push([a = kept_if(tape->tracks(b), a), b = kept_if(tape->tracks(a), b), times,
+                av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       if (g.wants(av)) g.add(av, detail::sum_to(detail::broadcast(dy, b, "mul", times), av.shape));
@@ -176,7 +177,8 @@ Tensor<T, RankA> div(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
   auto y = detail::broadcast(a, b, "div", over);
   if (Tape* tape = recording(a, b)) {
     const auto yv = tape->track(y);
-    tape->push([b, y, over, av = a.var(), bv = b.var(), yv](Gradients& g) {
+    tape->push([b, y = kept_if(tape->tracks(b), y), over, av = a.var(), bv = b.var(),
+                yv](Gradients& g) {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const auto da = detail::broadcast(dy, b, "div", over);

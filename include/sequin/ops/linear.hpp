@@ -69,8 +69,9 @@ Tensor<T, Rank> linear(const Tensor<T, Rank>& x, const Tensor<T, WeightRank>& we
   }
   if (tape == nullptr) return y;
 
-  tape->push([x, weight, before, activation, rows, in, out, xv = x.var(), wv = weight.var(),
-              bv = bias.var(), yv = tape->track(y)](Gradients& g) {
+  tape->push([x = kept_if(tape->tracks(weight), x), weight = kept_if(tape->tracks(x), weight),
+              before, activation, rows, in, out, xv = x.var(), wv = weight.var(), bv = bias.var(),
+              yv = tape->track(y)](Gradients& g) {
     Tensor<T, Rank> dy = g.take(yv);
     if (!dy.defined()) return;
     if (activation != Activation::identity) {
@@ -84,12 +85,12 @@ Tensor<T, Rank> linear(const Tensor<T, Rank>& x, const Tensor<T, WeightRank>& we
     }
     const T* const d = std::as_const(dy).data();
     if (g.wants(xv)) {
-      auto dx = Tensor<T, Rank>::empty(x.shape());
+      auto dx = Tensor<T, Rank>::empty(xv.shape);
       detail::product(d, out, index_t{1}, weight.data(), in, dx.data(), rows, in, out);
       g.add(xv, dx);
     }
     if (g.wants(wv)) {
-      auto dw = Tensor<T, WeightRank>::empty(weight.shape());
+      auto dw = Tensor<T, WeightRank>::empty(wv.shape);
       detail::product(d, index_t{1}, out, x.data(), in, dw.data(), out, in, rows);
       g.add(wv, dw);
     }

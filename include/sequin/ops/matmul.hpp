@@ -150,28 +150,28 @@ Tensor<T, Rank> matmul(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b) {
     detail::product(a.data() + i * m * k, k, index_t{1}, b.data() + i * k * n, n, out + i * m * n,
                     m, n, k);
   if (Tape* tape = recording(a, b)) {
-    tape->push(
-        [a, b, m, n, k, batches, av = a.var(), bv = b.var(), cv = tape->track(c)](Gradients& g) {
-          const auto dc = g.take(cv);
-          if (!dc.defined()) return;
-          if (g.wants(av)) {
-            auto da = Tensor<T, Rank>::empty(a.shape());
-            T* const to = da.data();
-            for (index_t i = 0; i < batches; ++i) {
-              detail::multiply<T>({dc.data() + i * m * n, n, 1}, {b.data() + i * k * n, 1, n},
-                                  to + i * m * k, k, m, k, n);
-            }
-            g.add(av, da);
-          }
-          if (g.wants(bv)) {
-            auto db = Tensor<T, Rank>::empty(b.shape());
-            T* const to = db.data();
-            for (index_t i = 0; i < batches; ++i)
-              detail::product(a.data() + i * m * k, index_t{1}, k, dc.data() + i * m * n, n,
-                              to + i * k * n, k, n, m);
-            g.add(bv, db);
-          }
-        });
+    tape->push([a = kept_if(tape->tracks(b), a), b = kept_if(tape->tracks(a), b), m, n, k, batches,
+                av = a.var(), bv = b.var(), cv = tape->track(c)](Gradients& g) {
+      const auto dc = g.take(cv);
+      if (!dc.defined()) return;
+      if (g.wants(av)) {
+        auto da = Tensor<T, Rank>::empty(av.shape);
+        T* const to = da.data();
+        for (index_t i = 0; i < batches; ++i) {
+          detail::multiply<T>({dc.data() + i * m * n, n, 1}, {b.data() + i * k * n, 1, n},
+                              to + i * m * k, k, m, k, n);
+        }
+        g.add(av, da);
+      }
+      if (g.wants(bv)) {
+        auto db = Tensor<T, Rank>::empty(bv.shape);
+        T* const to = db.data();
+        for (index_t i = 0; i < batches; ++i)
+          detail::product(a.data() + i * m * k, index_t{1}, k, dc.data() + i * m * n, n,
+                          to + i * k * n, k, n, m);
+        g.add(bv, db);
+      }
+    });
   }
   return c;
 }
