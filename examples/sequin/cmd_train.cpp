@@ -13,7 +13,7 @@
 #include "sequin/ops/loss.hpp"
 #include "sequin/ops/shape.hpp"
 #include "sequin/train/evaluate.hpp"
-#include "sequin/train/trainer.hpp"
+#include "sequin/train/train_forecaster.hpp"
 
 #include <CLI/CLI.hpp>
 

@@ -1,7 +1,7 @@
 // What a training does again and again takes no memory from the heap for its tensors.
 #include "sequin/train/forecast_data.hpp"
 #include "sequin/train/optimizer.hpp"
-#include "sequin/train/trainer.hpp"
+#include "sequin/train/train_forecaster.hpp"
 
 #include "common/allocation_count.hpp"
 #include "support/catch.hpp"

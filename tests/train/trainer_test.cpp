@@ -1,4 +1,4 @@
-#include "sequin/train/trainer.hpp"
+#include "sequin/train/train_forecaster.hpp"
 
 #include "sequin/train/forecast_data.hpp"
 

@@ -4,6 +4,8 @@
 
 #include "sequin/core/tensor.hpp"
 
+#include <concepts>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -54,12 +56,16 @@ class Visitor {
   enum class Walk { kList, kRequireGrad, kPrepare, kPrepareForInference };
 
   explicit Visitor(Walk walk, bool on = true) : walk_(walk), on_(on) {}
+  /// Asks for the gradients of the parameters whose name `wanted` likes.
+  explicit Visitor(std::function<bool(std::string_view)> wanted)
+      : walk_(Walk::kRequireGrad), wanted_(std::move(wanted)) {}
 
   template <std::size_t Rank>
   void parameter(std::string_view name, Tensor<T, Rank>& t) {
     check_present(name, t);
     if (!t.defined()) return;
-    if (walk_ == Walk::kRequireGrad) t.set_requires_grad(on_);
+    if (walk_ == Walk::kRequireGrad)
+      t.set_requires_grad(wanted_ ? wanted_(prefix_ + std::string(name)) : on_);
     add(name, t, true);
   }
 
@@ -136,7 +142,8 @@ class Visitor {
   }
 
   Walk walk_;
-  bool on_;
+  bool on_ = true;
+  std::function<bool(std::string_view)> wanted_;
   std::string prefix_;
   ParameterList<T> list_;
 };
@@ -154,6 +161,14 @@ template <class Block>
 void set_requires_grad(Block& block, bool on = true) {
   using V = Visitor<typename Block::value_type>;
   V v(V::Walk::kRequireGrad, on);
+  block.visit(v);
+}
+
+/// Asks for gradients with respect to the parameters for whose name `wanted(name)` is true, and no
+/// longer for those of the others: what only they need is then neither recorded nor computed.
+template <class Block, std::predicate<std::string_view> Wanted>
+void set_requires_grad(Block& block, Wanted&& wanted) {
+  Visitor<typename Block::value_type> v(std::function<bool(std::string_view)>{wanted});
   block.visit(v);
 }
 

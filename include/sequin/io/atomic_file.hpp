@@ -101,4 +101,21 @@ class AtomicFile {
   std::FILE* file_ = nullptr;
 };
 
+/// Removes what a killed program left beside `path` while it was writing it with AtomicFile. For
+/// those who know that nobody else is writing there; what cannot be removed stays.
+inline void remove_leftovers(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const std::string stem = path.filename().string() + ".tmp";
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  std::filesystem::directory_iterator entry(folder, ignored), end;
+  for (; !ignored && entry != end; entry.increment(ignored)) {
+    const std::string name = entry->path().filename().string();
+    if (name.size() == stem.size() || !name.starts_with(stem) ||
+        name.find_first_not_of("0123456789", stem.size()) != std::string::npos)
+      continue;
+    std::error_code failed;
+    std::filesystem::remove(entry->path(), failed);
+  }
+}
+
 }  // namespace sequin::inline SEQUIN_ABI

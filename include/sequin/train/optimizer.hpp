@@ -34,6 +34,19 @@ class Optimizer {
                         ", expected a finite number >= 0");
     rate_ = rate;
   }
+  /// Layer-wise rates: parameter `i` moves at learning_rate() * factors[i]. Throws ShapeError when
+  /// their number is not that of parameters(), ConfigError when one is negative or not finite.
+  void set_rate_factors(std::vector<double> factors) {
+    if (factors.size() != parameters_.size())
+      throw ShapeError(std::string(name_) + ": " + std::to_string(factors.size()) +
+                       " rate factors, expected " + std::to_string(parameters_.size()) +
+                       " (one for each of parameters())");
+    for (const double f : factors)
+      check(f >= 0 && std::isfinite(f), "rate factor", f, "a finite number >= 0");
+    factors_ = std::move(factors);
+  }
+  /// The rate at which parameter `i` moves.
+  double rate_of(std::size_t i) const noexcept { return rate_ * factors_[i]; }
   /// Steps taken by parameter `i`: those in which it had a gradient.
   std::int64_t steps(std::size_t i) const noexcept { return steps_[i]; }
 
@@ -51,6 +64,7 @@ class Optimizer {
                         " parameters asks for a gradient, expected at least one (call "
                         "set_requires_grad(model) before parameters(model))");
     steps_.assign(parameters_.size(), 0);
+    factors_.assign(parameters_.size(), 1.0);
   }
 
   /// One zeroed tensor for each parameter.
@@ -110,6 +124,7 @@ class Optimizer {
   const char* name_;
   std::vector<Parameter<T>> parameters_;
   std::vector<std::int64_t> steps_;
+  std::vector<double> factors_;
   double rate_ = 0;
 };
 
@@ -191,12 +206,12 @@ class Adam : public Optimizer<T> {
     c.beta2 = static_cast<T>(options_.beta2);
     c.grad_share2 = static_cast<T>(1 - options_.beta2);
     if (options_.decoupled)
-      c.keep = static_cast<T>(1 - this->rate_ * options_.weight_decay);
+      c.keep = static_cast<T>(1 - this->rate_of(i) * options_.weight_decay);
     else
       c.l2 = static_cast<T>(options_.weight_decay);
     c.root_correction2 = static_cast<T>(std::sqrt(correction2));
     c.eps = static_cast<T>(options_.eps);
-    c.negative_step_size = static_cast<T>(-(this->rate_ / correction1));
+    c.negative_step_size = static_cast<T>(-(this->rate_of(i) / correction1));
     T* const p = this->parameters_[i].values.data();
     T* const m = exp_avg_[i].data();
     T* const v = exp_avg_sq_[i].data();
@@ -269,7 +284,7 @@ class Sgd : public Optimizer<T> {
   void move(std::size_t i, const Tensor<T, 1>& gradient) {
     const bool first = this->steps_[i]++ == 0;
     detail::SgdCoefficients<T> c;
-    c.negative_rate = static_cast<T>(-this->rate_);
+    c.negative_rate = static_cast<T>(-this->rate_of(i));
     c.l2 = static_cast<T>(options_.weight_decay);
     c.momentum = static_cast<T>(options_.momentum);
     c.grad_share = first ? T{1} : static_cast<T>(1 - options_.dampening);

@@ -1,15 +1,22 @@
-/// Trains a forecaster by the official protocol: epochs, validation, early stopping, exact resume.
+/// The loop behind `train`: steps, validation, checkpoints, and the state that they move.
 #pragma once
 
+#include "sequin/train/batch_source.hpp"
 #include "sequin/train/checkpoint.hpp"
-#include "sequin/train/clip.hpp"
 #include "sequin/train/early_stopping.hpp"
-#include "sequin/train/evaluate.hpp"
-#include "sequin/train/optimizer.hpp"
-#include "sequin/train/train_options.hpp"
+#include "sequin/train/gradient_sum.hpp"
+#include "sequin/train/metrics_log.hpp"
+#include "sequin/train/name_pattern.hpp"
+#include "sequin/train/train_fingerprint.hpp"
+#include "sequin/train/validation.hpp"
+#include "sequin/train/weight_average.hpp"
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,17 +25,17 @@ namespace sequin::inline SEQUIN_ABI {
 namespace detail {
 
 /// The state of a training: what a checkpoint holds, and the loop that moves it.
-template <Scalar T>
-class ForecasterTraining {
+template <Scalar T, BatchSource Source>
+class Trainer {
  public:
-  ForecasterTraining(const ParameterList<T>& list, const WindowSet<T>& train,
-                     const WindowSet<T>& val, const TrainOptions& options,
-                     const TrainCallbacks& callbacks)
+  using Batch = typename EpochSteps<Source>::Batch;
+
+  Trainer(const ParameterList<T>& list, Source& source, const TrainOptions& options,
+          const TrainCallbacks& callbacks)
       : options_(options),
         callbacks_(callbacks),
         list_(list),
-        train_(train),
-        val_(val),
+        best_(list),
         optimizer_(list, options.optimizer),
         schedule_(options.schedule
                       ? *options.schedule
@@ -36,15 +43,14 @@ class ForecasterTraining {
         stopping_(options.patience),
         order_(options.seed),
         epoch_order_(options.seed),
-        train_order_(train.count(), options.batch_size, true, options.drop_last_train),
-        val_order_(val.count(), options.batch_size, options.shuffle_val, options.drop_last_val),
+        source_(source),
+        epoch_steps_(source, options.batch_size, options.accumulate, options.drop_last_train,
+                     options.steps_per_epoch),
         arena_(std::make_unique<Arena>()) {
-    if (options.epochs < 1 || options.checkpoint_every < 0 || !(options.clip_norm >= 0))
-      throw ConfigError("train: epochs " + std::to_string(options.epochs) + ", checkpoint_every " +
-                        std::to_string(options.checkpoint_every) + ", clip_norm " +
-                        std::to_string(options.clip_norm) +
-                        ", expected epochs >= 1 and the others >= 0");
-    for (const auto& p : list.items) best_.push_back(p.values.clone());
+    check_train_options(options);
+    for (auto& p : best_.items) p.values = p.values.clone();
+    set_rate_factors();
+    if (options.ema_decay > 0) average_.emplace(list, options.ema_decay);
     if (options.checkpoint_dir.empty()) {
       if (options.resume || options.checkpoint_every > 0)
         throw ConfigError("train: resume and checkpoint_every expect a checkpoint_dir");
@@ -58,17 +64,25 @@ class ForecasterTraining {
                         ": cannot be created: " + error.message());
     }
   }
-  ForecasterTraining(const ForecasterTraining&) = delete;
-  ForecasterTraining& operator=(const ForecasterTraining&) = delete;
-  ~ForecasterTraining() {
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer() {
     // Something that the model keeps was made in a step: it stays valid at the price of the arena.
     if (arena_->live_blocks() != 0) static_cast<void>(arena_.release());
   }
 
-  template <class Loss, class Predict>
-  TrainResult run(Loss& loss_fn, Predict& predict_fn) {
+  template <class Loss, class Validate>
+  TrainResult run(Loss& loss_fn, Validate& validate_fn) {
+    if (callbacks_.on_start) callbacks_.on_start(result(false));
+    if (!options_.checkpoint_dir.empty())
+      for (const auto& file : {path(), best_path(), average_path()}) remove_leftovers(file);
+    if (!options_.metrics_log.empty()) {
+      remove_leftovers(options_.metrics_log);
+      log_ = MetricsLog(options_.metrics_log, static_cast<index_t>(steps_),
+                        static_cast<index_t>(val_losses_.size()));
+    }
     while (epoch_ <= options_.epochs && !stopping_.stop()) {
-      if (!train_epoch(loss_fn) || !finish_epoch(predict_fn)) {
+      if (!train_epoch(loss_fn) || !finish_epoch(validate_fn)) {
         save();
         return result(true);
       }
@@ -78,31 +92,54 @@ class ForecasterTraining {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  void set_rate_factors() {
+    std::vector<std::string> patterns;
+    for (const auto& [pattern, factor] : options_.rate_factors) patterns.push_back(pattern);
+    check_patterns(list_, patterns, "rate_factors");
+    std::vector<double> factors;
+    for (const auto& p : optimizer_.parameters()) {
+      factors.push_back(1);
+      for (const auto& [pattern, factor] : options_.rate_factors)
+        if (name_matches(p.name, pattern)) factors.back() = factor;
+    }
+    optimizer_.set_rate_factors(std::move(factors));
+  }
+
   bool asked_to_stop() const { return callbacks_.stop_requested && callbacks_.stop_requested(); }
+
+  static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
 
   /// The rest of the running epoch's steps; false when stopped.
   template <class Loss>
   bool train_epoch(Loss& loss_fn) {
     if (position_ < 0) {  // a new epoch
       epoch_order_ = order_;
-      train_order_.start(order_);
+      epoch_steps_.start(order_);
       position_ = 0;
       loss_sum_ = 0;
     }
-    train_order_.seek(position_);
-    for (auto numbers = train_order_.next(); !numbers.empty(); numbers = train_order_.next()) {
-      train_.fetch(numbers, batch_);
+    epoch_steps_.seek(static_cast<index_t>(position_));
+    for (index_t n = epoch_steps_.next(); n > 0; n = epoch_steps_.next()) {
       StepInfo info;
-      info.learning_rate = schedule_.rate(epoch_, steps_);
+      info.learning_rate =
+          schedule_.rate(static_cast<index_t>(epoch_), static_cast<index_t>(steps_));
       optimizer_.set_learning_rate(info.learning_rate);
+      info.examples = n;
       take_step(loss_fn, info);
-      arena_->fit();
+      if (average_) average_->update();
       loss_sum_ += info.loss;
-      position_ = train_order_.position();
-      info.total_steps = ++steps_;
-      info.epoch = epoch_;
-      info.step = position_;
-      info.steps_per_epoch = train_order_.batches();
+      interval_loss_ += info.loss;
+      interval_examples_ += n;
+      position_ = epoch_steps_.position();
+      info.total_steps = static_cast<index_t>(++steps_);
+      info.epoch = static_cast<index_t>(epoch_);
+      info.step = static_cast<index_t>(position_);
+      info.steps_per_epoch = epoch_steps_.steps();
+      log_step(info);
       if (callbacks_.on_step) callbacks_.on_step(info);
       if (asked_to_stop()) return false;
       if (options_.checkpoint_every > 0 && steps_ % options_.checkpoint_every == 0) save();
@@ -114,74 +151,118 @@ class ForecasterTraining {
   /// optimiser's state are older than the arena's scope.
   template <class Loss>
   void take_step(Loss& loss_fn, StepInfo& info) {
-    const ArenaScope scope(arena_.get());
-    Tape tape;
-    const Tensor<T, 0> loss = loss_fn(std::as_const(batch_));
-    info.loss = static_cast<double>(loss.item());
-    Gradients gradients = tape.gradients(loss);
     index_t moved = 0;
-    if (options_.clip_norm > 0) {
-      auto taken = take_gradients(gradients, optimizer_.parameters());
-      info.grad_norm = clip_grad_norm(taken, options_.clip_norm);
-      moved = optimizer_.step(taken);
+    if (options_.accumulate == 1) {
+      epoch_steps_.fetch(0, order_, batch_);
+      {
+        const ArenaScope scope(arena_.get());
+        Tape tape;
+        const Tensor<T, 0> loss = loss_fn(std::as_const(batch_));
+        info.loss = static_cast<double>(loss.item());
+        Gradients gradients = tape.gradients(loss);
+        moved = options_.clip_norm > 0
+                    ? move(take_gradients(gradients, optimizer_.parameters()), info)
+                    : optimizer_.step(gradients);
+      }
+      arena_->fit();
     } else {
-      moved = optimizer_.step(gradients);
+      gradient_sum_.clear();
+      for (index_t part = 0; part < options_.accumulate; ++part) {
+        const index_t n = epoch_steps_.fetch(part, order_, batch_);
+        if (n == 0) continue;
+        const double share = static_cast<double>(n) / static_cast<double>(info.examples);
+        {
+          const ArenaScope scope(arena_.get());
+          Tape tape;
+          const Tensor<T, 0> loss = loss_fn(std::as_const(batch_));
+          info.loss += share * static_cast<double>(loss.item());
+          gradient_sum_.add(tape.gradients(loss, Tensor<T, 0>({}, static_cast<T>(share))),
+                            optimizer_.parameters());
+        }
+        arena_->fit();
+      }
+      moved = move(gradient_sum_.gradients(), info);
     }
     if (moved == 0)
       throw ConfigError("train: the loss depends on none of the " +
                         std::to_string(optimizer_.parameters().size()) + " parameters");
   }
 
+  index_t move(std::vector<Tensor<T, 1>> gradients, StepInfo& info) {
+    if (options_.clip_norm > 0) info.grad_norm = clip_grad_norm(gradients, options_.clip_norm);
+    return optimizer_.step(gradients);
+  }
+
+  void log_step(const StepInfo& info) {
+    ++interval_steps_;
+    if (options_.log_every == 0 || steps_ % options_.log_every != 0) return;
+    const auto now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - interval_start_).count();
+    log_.step({info.total_steps, info.epoch, interval_loss_ / static_cast<double>(interval_steps_),
+               info.learning_rate, info.grad_norm,
+               static_cast<double>(interval_examples_) / seconds, seconds_since(start_)});
+    interval_loss_ = 0;
+    interval_steps_ = 0;
+    interval_examples_ = 0;
+    interval_start_ = now;
+  }
+
   /// Validation and book-keeping; false when stopped, then the epoch is as before it.
-  template <class Predict>
-  bool finish_epoch(Predict& predict_fn) {
+  template <class Validate>
+  bool finish_epoch(Validate& validate_fn) {
     const Generator before = order_;
-    double loss = 0;
-    val_order_.start(order_);
-    for (auto numbers = val_order_.next(); !numbers.empty(); numbers = val_order_.next()) {
-      val_.fetch(numbers, batch_);
+    Validation validation{order_, *arena_, [this] { return asked_to_stop(); }};
+    std::optional<double> loss;
+    bool best = false;
+    {
+      const AveragedWeights<T> averaged(average_ && options_.ema_validates ? &*average_ : nullptr);
       {
         const NoGrad no_grad;
-        const ArenaScope scope(arena_.get());
-        ForecastScore score;
-        score.add(predict_fn(std::as_const(batch_)), batch_.target);
-        loss += score.mse();
+        if constexpr (std::is_invocable_v<Validate&, Validation&>)
+          loss = validate_fn(validation);
+        else
+          loss = validate_fn();
       }
-      arena_->fit();
-      // Near the end it is cheaper to finish than to do all of it again.
-      if (val_order_.position() < val_order_.batches() && asked_to_stop()) {
+      if (!loss) {
         order_ = before;
         return false;
       }
+      best = stopping_.update(*loss);
+      if (best) copy(list_, best_);
     }
-    loss /= static_cast<double>(val_order_.batches());
-    const bool best = stopping_.update(loss);
-    if (best)
-      for (std::size_t i = 0; i < best_.size(); ++i)
-        best_[i].copy_from(std::as_const(list_.items[i].values).span());
-    train_losses_.push_back(loss_sum_ / static_cast<double>(train_order_.batches()));
-    val_losses_.push_back(loss);
+    train_losses_.push_back(loss_sum_ / static_cast<double>(epoch_steps_.steps()));
+    val_losses_.push_back(*loss);
     rates_.push_back(optimizer_.learning_rate());
     bests_.push_back(best ? 1.0 : 0.0);
     ++epoch_;
     position_ = -1;
+    // The log first: a checkpoint never knows more than it.
+    const EpochRecord done = record(val_losses_.size() - 1);
+    log_.epoch(done, static_cast<index_t>(steps_), seconds_since(start_));
     save();
     if (best) save_best();
-    if (callbacks_.on_epoch) callbacks_.on_epoch(record(val_losses_.size() - 1));
+    if (average_ && !options_.ema_validates && !options_.checkpoint_dir.empty()) {
+      const AveragedWeights<T> averaged(&*average_);
+      save_parameters(average_path(), list_);
+    }
+    if (callbacks_.on_epoch) callbacks_.on_epoch(done);
     return true;
+  }
+
+  static void copy(const ParameterList<T>& from, ParameterList<T>& to) {
+    for (std::size_t i = 0; i < from.items.size(); ++i)
+      to.items[i].values.copy_from(std::as_const(from.items[i].values).span());
   }
 
   void restore_best() {
     if (stopping_.best_epoch() == 0) return;
-    for (std::size_t i = 0; i < best_.size(); ++i)
-      list_.items[i].values.copy_from(std::as_const(best_[i]).span());
+    copy(best_, list_);
     // Again, for the case that the program was killed between the checkpoint and the weights.
     save_best();
   }
 
   void save_best() const {
-    if (!options_.checkpoint_dir.empty())
-      save_parameters(options_.checkpoint_dir / "weights.safetensors", list_);
+    if (!options_.checkpoint_dir.empty()) save_parameters(best_path(), best_);
   }
 
   EpochRecord record(std::size_t i) const {
@@ -201,41 +282,28 @@ class ForecasterTraining {
   }
 
   CheckpointFingerprint fingerprint() const {
-    CheckpointFingerprint f = options_.fingerprint;
-    const AdamOptions& a = options_.optimizer;
-    const auto add = [&](const char* key, const auto& value) {
-      f.emplace_back(key, exact_text(value));
-    };
-    add("train.batch_size", options_.batch_size);
-    add("train.seed", options_.seed);
-    f.emplace_back("train.schedule", schedule_.description());
-    add("train.optimizer.beta1", a.beta1);
-    add("train.optimizer.beta2", a.beta2);
-    add("train.optimizer.eps", a.eps);
-    add("train.optimizer.weight_decay", a.weight_decay);
-    add("train.optimizer.decoupled", a.decoupled);
-    add("train.clip_norm", options_.clip_norm);
-    add("train.drop_last_train", options_.drop_last_train);
-    add("train.drop_last_val", options_.drop_last_val);
-    add("train.shuffle_val", options_.shuffle_val);
-    add("train.windows", train_.count());
-    add("val.windows", val_.count());
+    CheckpointFingerprint f = train_fingerprint(options_, schedule_);
+    f.emplace_back("train.steps_per_epoch", exact_text(epoch_steps_.steps()));
+    if constexpr (EpochSteps<Source>::kIndexed)
+      f.emplace_back("train.examples", exact_text(static_cast<index_t>(source_.count())));
     return f;
   }
 
   StateList<T> state() {
     StateList<T> s;
     s.parameters("model", list_);
-    for (std::size_t i = 0; i < best_.size(); ++i)
-      s.tensor("best." + list_.items[i].name, list_.items[i].shape, best_[i]);
+    s.parameters("best", best_);
     s.child("optimizer", optimizer_);
     s.child("early_stopping", stopping_);
+    if (average_) s.child("average", *average_);
     s.generator("order.generator", order_);
     s.generator("order.epoch_start", epoch_order_);
     s.integer("order.position", position_);
     s.integer("epoch", epoch_);
     s.integer("steps", steps_);
     s.real("loss_sum", loss_sum_);
+    s.real("interval.loss", interval_loss_);
+    s.integer("interval.steps", interval_steps_);
     s.reals("history.train_loss", train_losses_);
     s.reals("history.val_loss", val_losses_);
     s.reals("history.learning_rate", rates_);
@@ -246,8 +314,15 @@ class ForecasterTraining {
   }
 
   std::filesystem::path path() const { return options_.checkpoint_dir / "checkpoint.safetensors"; }
+  std::filesystem::path best_path() const {
+    return options_.checkpoint_dir / "weights.safetensors";
+  }
+  std::filesystem::path average_path() const {
+    return options_.checkpoint_dir / "average.safetensors";
+  }
 
   void save() {
+    log_.sync();
     if (!options_.checkpoint_dir.empty()) save_checkpoint(path(), state(), fingerprint());
   }
 
@@ -257,7 +332,7 @@ class ForecasterTraining {
     file.check(state(), fingerprint());
     const std::int64_t epoch = file.integer("epoch"), position = file.integer("order.position");
     const std::int64_t done = epoch - 1;
-    bool fits = epoch >= 1 && position >= -1 && position <= train_order_.batches();
+    bool fits = epoch >= 1 && position >= -1 && position <= epoch_steps_.steps();
     for (const char* name : {"train_loss", "val_loss", "learning_rate", "best"})
       fits = fits && file.length(std::string("history.") + name) == done;
     if (!fits)
@@ -266,56 +341,38 @@ class ForecasterTraining {
     file.load(state());
     if (position_ >= 0) {
       Generator from_start = epoch_order_;
-      train_order_.start(from_start);
+      epoch_steps_.start(from_start);
     }
   }
 
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
   ParameterList<T> list_;
-  WindowSet<T> train_;
-  WindowSet<T> val_;
+  ParameterList<T> best_;  // the same names, values of its own
   Adam<T> optimizer_;
+  std::optional<WeightAverage<T>> average_;
+  GradientSum<T> gradient_sum_;
   Schedule schedule_;
   EarlyStopping stopping_;
-  Generator order_;        // of windows: training, then validation, epoch after epoch
+  Generator order_;        // of examples: training, then validation, epoch after epoch
   Generator epoch_order_;  // as it was when the running epoch began
-  BatchOrder train_order_;
-  BatchOrder val_order_;
-  std::vector<Tensor<T, 1>> best_;
+  Source& source_;
+  EpochSteps<Source> epoch_steps_;
   std::int64_t epoch_ = 1;
   std::int64_t position_ = -1;  // steps done in this epoch; -1: its order is not yet drawn
   std::int64_t steps_ = 0;
   double loss_sum_ = 0;
+  double interval_loss_ = 0;  // since the log's last line
+  std::int64_t interval_steps_ = 0;
+  index_t interval_examples_ = 0;  // of those, in this run
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point interval_start_ = start_;
   std::vector<double> train_losses_, val_losses_, rates_, bests_;
-  WindowBatch<T> batch_;
+  MetricsLog log_;
+  Batch batch_;
   std::unique_ptr<Arena> arena_;
 };
 
 }  // namespace detail
-
-/// Trains `model` on windows and leaves the weights with the best validation loss in it (when it
-/// was interrupted: the last ones).
-///
-/// - `loss_fn(batch)`: WindowBatch<T> to Tensor<T, 0>, recorded; with dropout on.
-/// - `predict_fn(batch)`: WindowBatch<T> to Tensor<T, 3> [B, P, C or more], for validation.
-///
-/// Each step runs in an arena, so that tensors cost no heap call once it has its size; what either
-/// function keeps beyond its call must be made under ArenaScope(nullptr). The validation loss is
-/// the plain mean of the batches' MSEs, as in the official code.
-///
-/// A run that is stopped (or killed) and resumed gives bit-identical weights, optimiser state and
-/// history, wherever it was cut, given the same build, model, data and options; only `epochs` and
-/// `patience` may be raised. Throws ConfigError (options), LoadError (a checkpoint that cannot be
-/// written or does not fit: then the model is as before) and what the two functions throw.
-template <class Model, Scalar T, class Loss, class Predict>
-TrainResult train_forecaster(Model& model, const WindowSet<T>& train, const WindowSet<T>& val,
-                             Loss&& loss_fn, Predict&& predict_fn, const TrainOptions& options,
-                             const TrainCallbacks& callbacks = {}) {
-  const ArenaScope heap(nullptr);
-  set_requires_grad(model);
-  detail::ForecasterTraining<T> training(parameters(model), train, val, options, callbacks);
-  return training.run(loss_fn, predict_fn);
-}
 
 }  // namespace sequin::inline SEQUIN_ABI

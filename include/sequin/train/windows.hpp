@@ -112,6 +112,8 @@ struct WindowBatch {
 template <Scalar T>
 class WindowSet {
  public:
+  using Batch = WindowBatch<T>;
+
   WindowSet(Tensor<T, 2> values, Tensor<T, 2> marks, const WindowOptions& options, RowRange rows)
       : values_(std::move(values)), marks_(std::move(marks)), options_(options), rows_(rows) {}
 
