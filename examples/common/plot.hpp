@@ -1,4 +1,4 @@
-/// Draws a forecast as an SVG picture by running gnuplot.
+/// Draws forecasts and the course of a training as SVG pictures by running gnuplot.
 #pragma once
 
 #include "sequin/core/error.hpp"
@@ -69,8 +69,6 @@ inline void write_curve(std::ostream& out, std::string_view name, double first, 
 }
 
 inline void write_script(std::ostream& out, const std::string& target, const ForecastPlot& plot) {
-  out.imbue(std::locale::classic());
-  out.precision(9);
   const double before = plot.step * static_cast<double>(plot.history.size());
   const auto after = static_cast<double>((std::max)(plot.truth.size(), plot.forecast.size()));
   std::vector<double> truth = plot.truth;
@@ -127,27 +125,22 @@ inline int run_gnuplot(const std::string& script) {
 #endif
 }
 
-}  // namespace detail
-
-/// Writes the picture to `path`, an SVG file that appears whole or not at all. Throws ConfigError
-/// when there is nothing to draw, the file cannot be written, or gnuplot is missing or fails.
-inline void plot_forecast(const std::filesystem::path& path, const ForecastPlot& plot) {
+/// Runs gnuplot on what `write_script(out, target)` writes, so that `path` appears whole or not at
+/// all.
+template <class WriteScript>
+void draw(const std::filesystem::path& path, WriteScript&& write_script) {
   const std::string name = sequin::detail::printable(path.string());
-  if (plot.forecast.empty() || !(plot.step > 0.0)) {
-    throw sequin::ConfigError("plot " + name + ": expected a forecast of 1 value or more and a " +
-                              "step above 0, found " + std::to_string(plot.forecast.size()) +
-                              " values and step " + std::to_string(plot.step));
-  }
   std::filesystem::path drawn = path, script = path;
   drawn += ".tmp";
   script += ".gnuplot.tmp";
   std::error_code ignored;
   std::ofstream out(script, std::ios::binary);
-  detail::write_script(out, drawn.string(), plot);
+  out.imbue(std::locale::classic());
+  out.precision(9);
+  write_script(out, drawn.string());
   out.close();
   // A file name that starts with a dash must not read as an option.
-  const int code =
-      out ? detail::run_gnuplot(std::filesystem::absolute(script, ignored).string()) : 0;
+  const int code = out ? run_gnuplot(std::filesystem::absolute(script, ignored).string()) : 0;
   std::filesystem::remove(script, ignored);
   std::error_code failed;
   if (out && code == 0) {
@@ -164,6 +157,69 @@ inline void plot_forecast(const std::filesystem::path& path, const ForecastPlot&
   }
   throw sequin::ConfigError("plot " + name + ": gnuplot failed with exit code " +
                             std::to_string(code));
+}
+
+}  // namespace detail
+
+/// Writes the picture to `path`, an SVG file that appears whole or not at all. Throws ConfigError
+/// when there is nothing to draw, the file cannot be written, or gnuplot is missing or fails.
+inline void plot_forecast(const std::filesystem::path& path, const ForecastPlot& plot) {
+  if (plot.forecast.empty() || !(plot.step > 0.0)) {
+    throw sequin::ConfigError(
+        "plot " + sequin::detail::printable(path.string()) +
+        ": expected a forecast of 1 value or more and a step above 0, found " +
+        std::to_string(plot.forecast.size()) + " values and step " + std::to_string(plot.step));
+  }
+  detail::draw(path, [&](std::ostream& out, const std::string& target) {
+    detail::write_script(out, target, plot);
+  });
+}
+
+/// The course of a training over its epochs: the loss of the steps, and after each epoch the mean
+/// of its training loss and the validation loss.
+struct TrainingPlot {
+  std::string title;
+  std::string y_label = "Loss";
+  std::vector<double> step_epochs;  ///< Where each step stands: 1.5 is half through the second.
+  std::vector<double> step_losses;
+  std::vector<double> train_losses;  ///< One an epoch.
+  std::vector<double> val_losses;
+  std::size_t best_epoch = 0;  ///< From 1; 0 marks none.
+};
+
+/// As plot_forecast; throws ConfigError when not one epoch is over, too.
+inline void plot_training(const std::filesystem::path& path, const TrainingPlot& plot) {
+  if (plot.val_losses.empty() || plot.train_losses.size() != plot.val_losses.size() ||
+      plot.step_epochs.size() != plot.step_losses.size()) {
+    throw sequin::ConfigError("plot " + sequin::detail::printable(path.string()) +
+                              ": expected the losses of one epoch or more, found " +
+                              std::to_string(plot.val_losses.size()));
+  }
+  detail::draw(path, [&](std::ostream& out, const std::string& target) {
+    out << "$steps << END_OF_DATA\n";
+    for (std::size_t i = 0; i < plot.step_losses.size(); ++i)
+      if (std::isfinite(plot.step_losses[i]))
+        out << plot.step_epochs[i] << ' ' << plot.step_losses[i] << '\n';
+    out << "END_OF_DATA\n";
+    detail::write_curve(out, "training", 1, 1, plot.train_losses);
+    detail::write_curve(out, "validation", 1, 1, plot.val_losses);
+    out << "set terminal svg size 960,420 font 'sans-serif,14' noenhanced background rgb 'white'\n"
+        << "set output " << detail::gnuplot_string(target) << "\n"
+        << "set title " << detail::gnuplot_string(plot.title) << " font 'sans-serif,16'\n"
+        << "set xlabel 'Epoch'\nset ylabel " << detail::gnuplot_string(plot.y_label) << "\n"
+        << "set xrange [0:" << plot.val_losses.size() << ".2]\n"
+        << "set key tmargin right horizontal reverse Left samplen 2\n"
+        << "set grid linecolor rgb '#dddddd' linetype 1\nset border 3\nset tics nomirror out\n";
+    if (plot.best_epoch > 0)
+      out << "set arrow from " << plot.best_epoch << ", graph 0 to " << plot.best_epoch
+          << ", graph 1 nohead linecolor rgb '#777777' dashtype 2\n";
+    out << "plot ";
+    if (!plot.step_losses.empty())
+      out << "$steps using 1:2 with lines linewidth 1 linecolor rgb '#bbbbbb' title 'steps', ";
+    out << "$training using 1:2 with linespoints linewidth 1.5 pointtype 7 pointsize 0.5 "
+        << "linecolor rgb '#1f77b4' title 'training', $validation using 1:2 with linespoints "
+        << "linewidth 2.2 pointtype 7 pointsize 0.6 linecolor rgb '#d62728' title 'validation'\n";
+  });
 }
 
 }  // namespace sequin_examples

@@ -25,8 +25,15 @@ namespace sequin_examples {
 ///     for (...) bar.update(i + 1, "loss 0.4123");
 class ProgressBar {
  public:
-  ProgressBar(std::string label, std::size_t total, bool quiet = false)
-      : label_(std::move(label)), total_(total), active_(!quiet && stderr_is_terminal()) {}
+  /// `unit` is what is counted ("examples"); `before` of the total were done by an earlier run and
+  /// do not count for the rate.
+  ProgressBar(std::string label, std::size_t total, bool quiet = false, std::string unit = {},
+              std::size_t before = 0)
+      : label_(std::move(label)),
+        unit_(std::move(unit)),
+        total_(total),
+        before_(before),
+        active_(!quiet && stderr_is_terminal()) {}
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar() { finish(); }
@@ -99,18 +106,18 @@ class ProgressBar {
     std::string line =
         label_ + " [" + std::string(filled, '#') + std::string(width - filled, '.') + numbers;
     if (!note.empty()) line.append("  ").append(note);
-    if (done > 0 && elapsed > 0.0) {
-      const double rate = static_cast<double>(done) / elapsed;
-      std::snprintf(numbers, sizeof numbers, "  %.3g/s", rate);
-      line += numbers;
+    if (done > before_ && elapsed > 0.0) {
+      const double rate = static_cast<double>(done - before_) / elapsed;
+      std::snprintf(numbers, sizeof numbers, rate < 1000 ? "  %.3g" : "  %.0f", rate);
+      line += numbers + (unit_.empty() ? "/s" : " " + unit_ + "/s");
       if (done < total_)
         line += "  " + duration(static_cast<double>(total_ - done) / rate) + " left";
     }
     return line;
   }
 
-  std::string label_;
-  std::size_t total_;
+  std::string label_, unit_;
+  std::size_t total_, before_;
   bool active_;
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();

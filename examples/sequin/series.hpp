@@ -1,8 +1,9 @@
-/// A series from a CSV file and how it is cut, as several subcommands take it.
+/// How a series is cut, as several subcommands take it.
 #pragma once
 
 #include "sequin/io/config.hpp"
 #include "sequin/train/forecast_data.hpp"
+#include "sequin/train/read_series.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -27,13 +28,6 @@ struct SeriesOptions {
     cmd->add_option("--freq", freq, "of the time marks: s, t, h, d, b, w or m");
   }
 };
-
-/// Reads a CSV with a date column and a number in every cell. Throws LoadError.
-sequin::Series read_series(const std::filesystem::path& csv);
-
-/// Reads a CSV for models that need neither: missing cells are NaN, `times` is empty where there
-/// are no dates. Throws LoadError.
-sequin::Series read_series_with_gaps(const std::filesystem::path& csv);
 
 /// The windows' options for a model's config and a series.
 sequin::WindowOptions window_options(const sequin::Config& config, const SeriesOptions& options,

@@ -124,6 +124,7 @@
 #include "sequin/train/name_pattern.hpp"
 #include "sequin/train/optimizer.hpp"
 #include "sequin/train/optimizer_step.hpp"
+#include "sequin/train/read_series.hpp"
 #include "sequin/train/scaler.hpp"
 #include "sequin/train/schedule.hpp"
 #include "sequin/train/separation_metrics.hpp"
