@@ -84,7 +84,7 @@ Tensor<T, 0> student_t_loss(const Tensor<T, Rank>& location, const Tensor<T, Ran
         const double pull = (nu + 1) * z / (nu + z * z);  // d/dz
         to_m[i] = static_cast<T>(-share * pull / s);
         to_t[i] = static_cast<T>(share * pull / s);
-        to_s[i] = static_cast<T>(share * (1 - pull * z) / s / s);
+        to_s[i] = static_cast<T>(share * (1 - pull * z) / s);
         to_n[i] = static_cast<T>(share / 2 *
                                  (1 / nu + detail::digamma(nu / 2) - detail::digamma((nu + 1) / 2) +
                                   std::log1p(z * z / nu) - pull * z / nu));
