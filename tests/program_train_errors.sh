@@ -29,7 +29,7 @@ fail() {
 train() { # train CONFIG FOLDER ARGUMENT...
   local file=$1 folder=$2
   shift 2
-  "$program" train "$work/$file" --data "$work/data.csv" -o "$folder" --seed 5 --quiet "$@"
+  "$program" train "$work/$file" --data "$work/data.csv" -o "$folder" --seed "${seed:-5}" --quiet "$@"
 }
 
 state() { (cd "$1" && find . -type f | sort | xargs sha256sum); }
@@ -71,7 +71,7 @@ fi
 mkdir "$work/empty"
 refuses "empty/checkpoint.safetensors" train small.json "$work/empty" --resume
 keeps "$run" "checkpoint.safetensors: checkpoint of another model" train other.json "$run" --resume
-keeps "$run" "train.seed is \"5\", expected \"6\"" train small.json "$run" --resume --seed 6
+seed=6 keeps "$run" "train.seed is \"5\", expected \"6\"" train small.json "$run" --resume
 keeps "$run" "loss is \"mse\", expected \"huber 1\"" train small.json "$run" --resume --loss huber
 sed '10s/,[0-9]*$/,77/' "$work/data.csv" >"$work/changed.csv"
 keeps "$run" "data is \"" "$program" train "$work/small.json" --data "$work/changed.csv" -o "$run" \
