@@ -1,5 +1,5 @@
-// Adapts a trained forecaster on the device: only its norms and its head move, in the memory of a
-// fraction of a full training step.
+// Adapts a trained forecaster on the device: only its norms and its head move, in less
+// memory than a full training step takes.
 //
 // usage: adapt SERIES.csv [DIR]
 //   SERIES.csv  a date column, then numbers: examples/data/us_departures.csv
