@@ -1,6 +1,7 @@
 /// The only header that includes xsimd: one vocabulary over xsimd 8.1 to 13.
 #pragma once
 
+#include "sequin/core/compiler.hpp"
 #include "sequin/core/version.hpp"
 
 #include <cstddef>
@@ -15,50 +16,11 @@
 #error "Sequin needs xsimd 8.1 or newer (Debian 12: apt-get install libxsimd-dev)"
 #endif
 
-// Loops over the registers of a tile, unrolled so that the tile stays in registers, and functions
-// that have to become part of their caller for the same reason.
-#if defined(__clang__)
-#define SEQUIN_UNROLL _Pragma("clang loop unroll(full)")
-#define SEQUIN_NO_UNROLL _Pragma("clang loop unroll(disable)")
-#define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
-#elif defined(__GNUC__)
-#define SEQUIN_UNROLL _Pragma("GCC unroll 32")
-#define SEQUIN_NO_UNROLL _Pragma("GCC unroll 1")
-#define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
-#else
-#define SEQUIN_UNROLL
-#define SEQUIN_NO_UNROLL
-#define SEQUIN_ALWAYS_INLINE inline
-#endif
-
 namespace sequin::inline SEQUIN_ABI::simd {
-
-/// Asks for the cache line at `address`, which need not be readable, to be brought near.
-SEQUIN_ALWAYS_INLINE void prefetch([[maybe_unused]] const void* address) noexcept {
-#if defined(__GNUC__)
-  __builtin_prefetch(address);
-#endif
-}
-/// The same for what is needed later: as far as the second-level cache.
-SEQUIN_ALWAYS_INLINE void prefetch_later([[maybe_unused]] const void* address) noexcept {
-#if defined(__GNUC__)
-  __builtin_prefetch(address, 0, 2);
-#endif
-}
 
 /// A register full of T (float or double) of the widest set that the compiler may use.
 template <class T>
 using Vec = xsimd::batch<T>;
-
-/// Calls f(integral_constant<index, 0>) ... f(integral_constant<index, N - 1>). What is indexed by
-/// them stays in registers where g++ would keep an array that a loop walks over in memory.
-template <std::ptrdiff_t N, class F>
-SEQUIN_ALWAYS_INLINE void unrolled(F&& f) {
-  [&]<std::ptrdiff_t... I>(std::integer_sequence<std::ptrdiff_t, I...>) {
-    (f(std::integral_constant<std::ptrdiff_t, I>()), ...);
-  }
-  (std::make_integer_sequence<std::ptrdiff_t, N>());
-}
 
 /// `v`, in a register: without it g++ may read it anew from memory at each of its uses.
 template <class V>
@@ -85,15 +47,6 @@ using Mask = typename Vec<T>::batch_bool_type;
 /// Number of T in a register.
 template <class T>
 inline constexpr std::ptrdiff_t kLanes = static_cast<std::ptrdiff_t>(Vec<T>::size);
-
-/// A stride as the compiler does not know it: rows are then reached by adding it up. Where g++ sees
-/// the multiples it keeps all of them through a loop, in memory for want of registers.
-inline std::ptrdiff_t opaque(std::ptrdiff_t stride) {
-#if defined(__GNUC__)
-  __asm__ volatile("" : "+r"(stride));
-#endif
-  return stride;
-}
 
 /// All lanes hold `value`.
 template <class T>
