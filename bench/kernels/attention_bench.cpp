@@ -117,7 +117,7 @@ double peak() {
   const Vec b(T(0.001));
   const double start = seconds_now();
   for (index_t n = 0; n < count; ++n)
-    kernels::detail::unrolled<10>([&](auto i) { sum[i] = sequin::simd::fma<T>(sum[i], a, b); });
+    sequin::simd::unrolled<10>([&](auto i) { sum[i] = sequin::simd::fma<T>(sum[i], a, b); });
   const double seconds = seconds_now() - start;
   for (Vec& s : sum) benchmark::DoNotOptimize(s);
   return 2.0 * 10 * static_cast<double>(count * sequin::simd::kLanes<T>) / seconds;
