@@ -1,8 +1,12 @@
 # Configures, builds and runs one project that uses Sequin; ctest calls it, see CMakeLists.txt.
-#   HOW=install     find_package against a fresh install of this build
-#   HOW=subproject  add_subdirectory of the source tree
-#   HOW=compiled    the same with sequin::compiled and a model, without optimisation
-#   HOW=readme      the two files that the README tells to paste, against a fresh install
+#   HOW=install       find_package against a fresh install of this build
+#   HOW=subproject    add_subdirectory of the source tree
+#   HOW=fetchcontent  FetchContent of the source tree
+#   HOW=compiled      find_package with sequin::compiled and a model, without optimisation
+#   HOW=pkgconfig     make and pkg-config against a fresh install
+#   HOW=vcpkg         find_package against what the port of cmake/vcpkg installs
+#   HOW=conan         the test_package of cmake/conan against what its recipe packages
+#   HOW=readme        the two files that the README tells to paste, against a fresh install
 cmake_minimum_required(VERSION 3.21)
 
 function(run)
@@ -36,39 +40,78 @@ endfunction()
 file(REMOVE_RECURSE ${WORK})
 set(configure ${CMAKE_COMMAND} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER}
               "-DCMAKE_CXX_FLAGS=${FLAGS}")
-if(NOT HOW STREQUAL "readme")
-  set(main ${CMAKE_CURRENT_LIST_DIR}/main.cpp)
-  if(HOW STREQUAL "compiled")
-    set(main ${CMAKE_CURRENT_LIST_DIR}/compiled/main.cpp)
-  endif()
-  file(COPY ${CMAKE_CURRENT_LIST_DIR}/${HOW}/CMakeLists.txt ${main} DESTINATION ${WORK}/source)
-else()
+set(here ${CMAKE_CURRENT_LIST_DIR})
+set(expected_programs 1)
+
+# What is built.
+if(HOW STREQUAL "readme")
   paste(consumer-cmakelists ${WORK}/source/CMakeLists.txt)
   paste(consumer-main ${WORK}/source/main.cpp)
+elseif(HOW STREQUAL "vcpkg")
+  file(COPY ${here}/install/CMakeLists.txt ${here}/main.cpp DESTINATION ${WORK}/source)
+elseif(HOW STREQUAL "conan")
+  set(test_package ${SOURCE}/cmake/conan/test_package)
+  file(COPY ${test_package}/CMakeLists.txt ${test_package}/main.cpp DESTINATION ${WORK}/source)
+else()
+  file(GLOB files ${here}/${HOW}/*)
+  if(NOT EXISTS ${here}/${HOW}/main.cpp)
+    list(APPEND files ${here}/main.cpp)
+  endif()
+  file(COPY ${files} DESTINATION ${WORK}/source)
 endif()
-if(HOW STREQUAL "subproject")
+
+# Where it finds the library.
+if(HOW MATCHES "^(subproject|fetchcontent)$")
   list(APPEND configure -DSEQUIN_SOURCE=${SOURCE})
+elseif(HOW STREQUAL "vcpkg")
+  file(READ ${SOURCE}/cmake/vcpkg/sequin/vcpkg.json port)
+  string(JSON port_version GET "${port}" version)
+  if(NOT port_version STREQUAL VERSION)
+    message(FATAL_ERROR "vcpkg.json: version: expected ${VERSION}, found ${port_version}")
+  endif()
+  run(${CMAKE_COMMAND} -DPORT_DIR=${SOURCE}/cmake/vcpkg/sequin -DWORK=${WORK}
+      -DGENERATOR=${GENERATOR} -DCOMPILER=${COMPILER} -P ${here}/vcpkg/run_port.cmake)
+  file(RENAME ${WORK}/packages ${WORK}/prefix)
+  list(APPEND configure -DCMAKE_PREFIX_PATH=${WORK}/prefix)
+elseif(HOW STREQUAL "conan")
+  run(${PYTHON} ${here}/conan/run_recipe.py ${SOURCE}/cmake/conan ${WORK}/recipe ${VERSION}
+      ${GENERATOR} ${COMPILER})
+  string(STRIP "${output}" output)
+  list(APPEND configure -DCMAKE_PREFIX_PATH=${output})
 else()
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/moved/from --component devel)
   file(RENAME ${WORK}/moved ${WORK}/prefix)  # The package has to work where it was not installed.
   list(APPEND configure -DCMAKE_PREFIX_PATH=${WORK}/prefix/from)
 endif()
-run(${configure} -S ${WORK}/source -B ${WORK}/build)
-run(${CMAKE_COMMAND} --build ${WORK}/build --parallel 2)
+
+if(HOW STREQUAL "pkgconfig")
+  file(RENAME ${WORK}/source ${WORK}/build)
+  run(${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${WORK}/prefix/from/share/pkgconfig CXX=${COMPILER}
+      CXXFLAGS=${FLAGS} make -C ${WORK}/build)
+else()
+  run(${configure} -S ${WORK}/source -B ${WORK}/build)
+  run(${CMAKE_COMMAND} --build ${WORK}/build --parallel 2)
+endif()
 
 file(GLOB programs ${WORK}/build/*)
-set(ran 0)
+set(outputs "")
 foreach(program IN LISTS programs)
   execute_process(COMMAND test -f ${program} -a -x ${program} RESULT_VARIABLE is_program)
   if(is_program EQUAL 0)
     run(${program})
-    math(EXPR ran "${ran} + 1")
     if(NOT HOW STREQUAL "readme" AND NOT output MATCHES "Sequin ${VERSION}")
       message(FATAL_ERROR "expected \"Sequin ${VERSION}\", got: ${output}")
     endif()
     message(STATUS "${output}")
+    list(APPEND outputs "${output}")
   endif()
 endforeach()
-if(NOT ran EQUAL 1)
-  message(FATAL_ERROR "expected one program in ${WORK}/build, found ${ran}")
+list(LENGTH outputs ran)
+if(NOT ran EQUAL expected_programs)
+  message(FATAL_ERROR "expected ${expected_programs} programs in ${WORK}/build, found ${ran}")
+endif()
+list(REMOVE_DUPLICATES outputs)
+list(LENGTH outputs different)
+if(NOT different EQUAL 1)
+  message(FATAL_ERROR "the programs differ: ${outputs}")
 endif()
