@@ -6,6 +6,7 @@
 #   HOW=pkgconfig     make and pkg-config against a fresh install
 #   HOW=vcpkg         find_package against what the port of cmake/vcpkg installs
 #   HOW=conan         the test_package of cmake/conan against what its recipe packages
+#   HOW=amalgamated   a model from one file that cmake/amalgamate.cmake makes, and as usual
 #   HOW=readme        the two files that the README tells to paste, against a fresh install
 cmake_minimum_required(VERSION 3.21)
 
@@ -63,6 +64,11 @@ endif()
 # Where it finds the library.
 if(HOW MATCHES "^(subproject|fetchcontent)$")
   list(APPEND configure -DSEQUIN_SOURCE=${SOURCE})
+elseif(HOW STREQUAL "amalgamated")
+  run(${CMAKE_COMMAND} -DMODEL=itransformer -DOUTPUT=${WORK}/source/one/sequin_itransformer.hpp
+      -P ${SOURCE}/cmake/amalgamate.cmake)
+  list(APPEND configure -DSEQUIN_SOURCE=${SOURCE})
+  set(expected_programs 2)
 elseif(HOW STREQUAL "vcpkg")
   file(READ ${SOURCE}/cmake/vcpkg/sequin/vcpkg.json port)
   string(JSON port_version GET "${port}" version)
