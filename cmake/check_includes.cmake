@@ -1,6 +1,7 @@
 # Holds the table of folders: who may include whom, which third party may appear where, that no
 # include runs in a circle, that no file is too long to read in one sitting, that each kernel says
-# what sequin::compiled has of it, and that sequin.hpp reaches what is not opt-in.
+# what sequin::compiled has of it, that sequin.hpp reaches what is not opt-in, and that what fwd.hpp
+# declares is defined.
 #
 #   cmake [-DROOT=path] -P cmake/check_includes.cmake
 cmake_minimum_required(VERSION 3.21)
@@ -134,6 +135,23 @@ foreach(header IN LISTS headers)
     violation("${header}: sequin.hpp does not reach it, and it does not begin with /// Opt-in")
   endif()
 endforeach()
+
+# What fwd.hpp declares: the compiler finds what contradicts a definition, not what has none.
+if(EXISTS ${ROOT}/include/sequin/fwd.hpp)
+  file(STRINGS ${ROOT}/include/sequin/fwd.hpp declared REGEX "^(class|struct) [A-Za-z0-9]+;$")
+  list(TRANSFORM declared REPLACE "^([a-z]+ [A-Za-z0-9]+).*" "\\1")
+  set(defined "")
+  foreach(header IN LISTS headers)
+    file(STRINGS ${ROOT}/include/sequin/${header} lines REGEX "^(class|struct) [A-Za-z0-9]+ .*{")
+    list(TRANSFORM lines REPLACE "^([a-z]+ [A-Za-z0-9]+) .*" "\\1")
+    list(APPEND defined ${lines})
+  endforeach()
+  foreach(type IN LISTS declared)
+    if(NOT type IN_LIST defined)
+      violation("fwd.hpp: declares ${type}, which no header defines")
+    endif()
+  endforeach()
+endif()
 
 list(REMOVE_DUPLICATES json_users)
 list(LENGTH json_users json_count)

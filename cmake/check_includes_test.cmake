@@ -63,6 +63,8 @@ expect_violation(include/sequin/kernels/b.hpp "#pragma once\n"
                  "kernels/b.hpp: ends with no SEQUIN_INSTANTIATE")
 expect_violation(include/sequin/core/b.hpp "#pragma once\n"
                  "core/b.hpp: sequin.hpp does not reach it")
+expect_violation(include/sequin/fwd.hpp "/// Opt-in\n#pragma once\nclass Here;\n"
+                 "fwd.hpp: declares class Here, which no header defines")
 string(REPEAT "// a; [line\n" 401 long)
 expect_violation(include/sequin/core/b.hpp "#pragma once\n${long}"
                  "core/b.hpp: 402 lines, expected 400 or fewer")

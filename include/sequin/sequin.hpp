@@ -1,5 +1,5 @@
 /// All of Sequin but what is opt-in: core/eigen.hpp, core/eigen_tensor.hpp, core/thread_pool.hpp,
-/// autograd/grad_check.hpp and io/tokenizer.hpp.
+/// autograd/grad_check.hpp, io/tokenizer.hpp and fwd.hpp.
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
@@ -110,6 +110,7 @@
 #include "sequin/ops/time_norm.hpp"
 #include "sequin/ops/top_k.hpp"
 #include "sequin/stream/session.hpp"
+#include "sequin/stream/streamable.hpp"
 #include "sequin/train/batch_order.hpp"
 #include "sequin/train/batch_source.hpp"
 #include "sequin/train/checkpoint.hpp"

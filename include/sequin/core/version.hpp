@@ -1,6 +1,10 @@
 /// Version of the library and the inline namespace that keeps builds apart.
 #pragma once
 
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 202002L : __cplusplus < 202002L
+#error "Sequin needs C++20: -std=c++20, or target_compile_features(... cxx_std_20)"
+#endif
+
 #define SEQUIN_VERSION_MAJOR 0
 #define SEQUIN_VERSION_MINOR 1
 #define SEQUIN_VERSION_PATCH 0

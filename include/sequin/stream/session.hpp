@@ -3,8 +3,8 @@
 
 #include "sequin/core/no_grad.hpp"
 #include "sequin/core/tensor.hpp"
+#include "sequin/stream/streamable.hpp"
 
-#include <concepts>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -12,21 +12,6 @@
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
-
-/// What a model offers to be streamed. `StreamInput` is what one step takes per row of the batch:
-/// a token id, a sample. `State` is a value: a copy is independent.
-template <class M>
-concept Streamable = requires(const M& model, typename M::State& state,
-                              std::span<const typename M::StreamInput> input) {
-  typename M::value_type;
-  { model.initial_state(index_t{1}) } -> std::same_as<typename M::State>;
-  { model.stream_width() } -> std::same_as<index_t>;
-  { model.accepts(input) }
-  noexcept->std::same_as<bool>;
-  { model.step(input, state) } -> std::same_as<Tensor<typename M::value_type, 2>>;
-  { state.reset() }
-  noexcept;
-};
 
 /// Streams `batch` sequences through one model, one step at a time.
 ///
