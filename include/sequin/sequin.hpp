@@ -1,5 +1,6 @@
 /// All of Sequin but what is opt-in: core/eigen.hpp, core/eigen_tensor.hpp, core/thread_pool.hpp,
-/// autograd/grad_check.hpp, io/tokenizer.hpp and fwd.hpp.
+/// autograd/grad_check.hpp, blocks/expert_parallel_moe.hpp, io/tokenizer.hpp, train/mpi.hpp and
+/// fwd.hpp.
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
@@ -40,6 +41,7 @@
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/parameter.hpp"
 #include "sequin/core/random.hpp"
+#include "sequin/core/replicas.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/tensor.hpp"
 #include "sequin/core/version.hpp"
@@ -126,6 +128,7 @@
 #include "sequin/train/optimizer.hpp"
 #include "sequin/train/optimizer_step.hpp"
 #include "sequin/train/read_series.hpp"
+#include "sequin/train/replica_state.hpp"
 #include "sequin/train/scaler.hpp"
 #include "sequin/train/schedule.hpp"
 #include "sequin/train/separation_metrics.hpp"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/random.hpp"
+#include "sequin/core/replicas.hpp"
 #include "sequin/train/batch_order.hpp"
 
 #include <concepts>
@@ -82,8 +83,8 @@ class EpochSteps {
 
   /// Part `part` of the step into `batch`; its number of examples, which may be 0.
   index_t fetch(index_t part, Generator& generator, Batch& batch) {
-    const index_t begin = part * examples_ / parts_;
-    const index_t count = (part + 1) * examples_ / parts_ - begin;
+    const index_t begin = part_begin(examples_, part, parts_);
+    const index_t count = part_begin(examples_, part + 1, parts_) - begin;
     if (count == 0) return 0;
     if constexpr (kIndexed)
       source_->fetch(
@@ -92,6 +93,12 @@ class EpochSteps {
     else
       source_->draw(generator, count, batch);
     return count;
+  }
+
+  /// Leaves parts [begin, end) to others: drawn examples are drawn for the generator's sake.
+  void skip(index_t begin, index_t end, Generator& generator, Batch& batch) {
+    if constexpr (!kIndexed)
+      for (index_t part = begin; part < end; ++part) fetch(part, generator, batch);
   }
 
  private:

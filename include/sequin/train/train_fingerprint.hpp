@@ -18,6 +18,7 @@ inline CheckpointFingerprint train_fingerprint(const TrainOptions& o, const Sche
   };
   add("train.batch_size", o.batch_size);
   add("train.accumulate", o.accumulate);
+  add("train.ranks", o.replicas == nullptr ? index_t{1} : o.replicas->size());
   add("train.seed", o.seed);
   f.emplace_back("train.schedule", schedule.description());
   add("train.optimizer.beta1", o.optimizer.beta1);

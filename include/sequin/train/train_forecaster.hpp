@@ -36,7 +36,9 @@ TrainResult train_forecaster(Model& model, const WindowSet<T>& train_set,
   add("train.drop_last_val", options.drop_last_val);
   add("train.shuffle_val", options.shuffle_val);
   add("val.windows", val_set.count());
-  BatchOrder order(val_set.count(), options.batch_size, options.shuffle_val, options.drop_last_val);
+  const index_t ranks = options.replicas == nullptr ? 1 : options.replicas->size();
+  BatchOrder order(val_set.count(), options.batch_size * ranks, options.shuffle_val,
+                   options.drop_last_val);
   const auto validate = [&](Validation& v) {
     return mean_loss(
         val_set, order, true,

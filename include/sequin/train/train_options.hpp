@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/random.hpp"
+#include "sequin/core/replicas.hpp"
 #include "sequin/train/optimizer.hpp"
 #include "sequin/train/schedule.hpp"
 
@@ -19,7 +20,7 @@ namespace sequin::inline SEQUIN_ABI {
 /// code.
 struct TrainOptions {
   index_t epochs = 10;
-  index_t batch_size = 32;  ///< examples a step
+  index_t batch_size = 32;  ///< examples a step, of each process
   /// Passes of batch_size / accumulate examples that a step sums the gradients of: the weights of
   /// one big batch, to rounding, in the memory of a small one.
   index_t accumulate = 1;
@@ -60,6 +61,10 @@ struct TrainOptions {
   std::vector<std::pair<std::string, std::string>> fingerprint;
   /// Random sequences that `loss_fn` draws from (dropout): part of the checkpoint.
   std::vector<std::pair<std::string, Generator*>> generators;
+  /// The processes that train together, of which this is one (train/mpi.hpp): n of them take the
+  /// steps of one with n times the batch. They have the same options, data and calls; rank 0 writes
+  /// the files. nullptr: alone.
+  Replicas* replicas = nullptr;
 
   /// The file of a MetricsLog. Empty: none.
   std::filesystem::path metrics_log;
@@ -72,7 +77,7 @@ struct StepInfo {
   index_t step = 0;   ///< in the epoch, from 1
   index_t steps_per_epoch = 0;
   index_t total_steps = 0;  ///< since the training began
-  index_t examples = 0;     ///< of this step
+  index_t examples = 0;     ///< of this step, of all processes
   double loss = 0;
   double learning_rate = 0;
   double grad_norm = 0;  ///< before clipping; 0 without clipping

@@ -7,6 +7,7 @@
 #include "sequin/train/gradient_sum.hpp"
 #include "sequin/train/metrics_log.hpp"
 #include "sequin/train/name_pattern.hpp"
+#include "sequin/train/replica_state.hpp"
 #include "sequin/train/train_fingerprint.hpp"
 #include "sequin/train/validation.hpp"
 #include "sequin/train/weight_average.hpp"
@@ -34,6 +35,8 @@ class Trainer {
           const TrainCallbacks& callbacks)
       : options_(options),
         callbacks_(callbacks),
+        replicas_(options.replicas != nullptr && options.replicas->size() > 1 ? options.replicas
+                                                                              : nullptr),
         list_(list),
         best_(list),
         optimizer_(list, options.optimizer),
@@ -44,8 +47,8 @@ class Trainer {
         order_(options.seed),
         epoch_order_(options.seed),
         source_(source),
-        epoch_steps_(source, options.batch_size, options.accumulate, options.drop_last_train,
-                     options.steps_per_epoch),
+        epoch_steps_(source, options.batch_size * ranks(), options.accumulate * ranks(),
+                     options.drop_last_train, options.steps_per_epoch),
         arena_(std::make_unique<Arena>()) {
     check_train_options(options);
     for (auto& p : best_.items) p.values = p.values.clone();
@@ -54,14 +57,19 @@ class Trainer {
     if (options.checkpoint_dir.empty()) {
       if (options.resume || options.checkpoint_every > 0)
         throw ConfigError("train: resume and checkpoint_every expect a checkpoint_dir");
-    } else if (options.resume) {
+    } else if (leads() && options.resume) {
       load();
-    } else {
+    } else if (leads()) {
       std::error_code error;
       std::filesystem::create_directories(options.checkpoint_dir, error);
       if (error)
         throw LoadError(options.checkpoint_dir.string() +
                         ": cannot be created: " + error.message());
+    }
+    if (replicas_ != nullptr) join(*replicas_, fingerprint(), state());
+    if (position_ >= 0) {
+      Generator from_start = epoch_order_;
+      epoch_steps_.start(from_start);
     }
   }
   Trainer(const Trainer&) = delete;
@@ -74,9 +82,9 @@ class Trainer {
   template <class Loss, class Validate>
   TrainResult run(Loss& loss_fn, Validate& validate_fn) {
     if (callbacks_.on_start) callbacks_.on_start(result(false));
-    if (!options_.checkpoint_dir.empty())
+    if (writes())
       for (const auto& file : {path(), best_path(), average_path()}) remove_leftovers(file);
-    if (!options_.metrics_log.empty()) {
+    if (leads() && !options_.metrics_log.empty()) {
       remove_leftovers(options_.metrics_log);
       log_ = MetricsLog(options_.metrics_log, static_cast<index_t>(steps_),
                         static_cast<index_t>(val_losses_.size()));
@@ -107,7 +115,15 @@ class Trainer {
     optimizer_.set_rate_factors(std::move(factors));
   }
 
-  bool asked_to_stop() const { return callbacks_.stop_requested && callbacks_.stop_requested(); }
+  index_t ranks() const noexcept { return replicas_ == nullptr ? 1 : replicas_->size(); }
+  index_t rank() const noexcept { return replicas_ == nullptr ? 0 : replicas_->rank(); }
+  bool leads() const noexcept { return rank() == 0; }
+  bool writes() const noexcept { return leads() && !options_.checkpoint_dir.empty(); }
+
+  bool asked_to_stop() const {
+    const bool here = callbacks_.stop_requested && callbacks_.stop_requested();
+    return replicas_ == nullptr ? here : replicas_->any(here);
+  }
 
   static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -152,7 +168,7 @@ class Trainer {
   template <class Loss>
   void take_step(Loss& loss_fn, StepInfo& info) {
     index_t moved = 0;
-    if (options_.accumulate == 1) {
+    if (options_.accumulate == 1 && replicas_ == nullptr) {
       epoch_steps_.fetch(0, order_, batch_);
       {
         const ArenaScope scope(arena_.get());
@@ -167,7 +183,10 @@ class Trainer {
       arena_->fit();
     } else {
       gradient_sum_.clear();
-      for (index_t part = 0; part < options_.accumulate; ++part) {
+      const index_t first = rank() * options_.accumulate, last = first + options_.accumulate;
+      const RankDraws draws(replicas_, options_.generators);
+      epoch_steps_.skip(0, first, order_, batch_);
+      for (index_t part = first; part < last; ++part) {
         const index_t n = epoch_steps_.fetch(part, order_, batch_);
         if (n == 0) continue;
         const double share = static_cast<double>(n) / static_cast<double>(info.examples);
@@ -181,6 +200,9 @@ class Trainer {
         }
         arena_->fit();
       }
+      epoch_steps_.skip(last, options_.accumulate * ranks(), order_, batch_);
+      if (replicas_ != nullptr)
+        gradient_sum_.sum_over(*replicas_, optimizer_.parameters(), info.loss);
       moved = move(gradient_sum_.gradients(), info);
     }
     if (moved == 0)
@@ -211,18 +233,21 @@ class Trainer {
   template <class Validate>
   bool finish_epoch(Validate& validate_fn) {
     const Generator before = order_;
-    Validation validation{order_, *arena_, [this] { return asked_to_stop(); }};
+    Validation validation{order_, *arena_, [this] { return asked_to_stop(); }, replicas_};
+    if (replicas_ != nullptr) broadcast_buffers(*replicas_, list_);
     std::optional<double> loss;
     bool best = false;
     {
       const AveragedWeights<T> averaged(average_ && options_.ema_validates ? &*average_ : nullptr);
       {
         const NoGrad no_grad;
+        const RankDraws draws(replicas_, options_.generators, false);
         if constexpr (std::is_invocable_v<Validate&, Validation&>)
           loss = validate_fn(validation);
         else
           loss = validate_fn();
       }
+      if (replicas_ != nullptr) loss = agree(*replicas_, loss);
       if (!loss) {
         order_ = before;
         return false;
@@ -241,7 +266,7 @@ class Trainer {
     log_.epoch(done, static_cast<index_t>(steps_), seconds_since(start_));
     save();
     if (best) save_best();
-    if (average_ && !options_.ema_validates && !options_.checkpoint_dir.empty()) {
+    if (average_ && !options_.ema_validates && writes()) {
       const AveragedWeights<T> averaged(&*average_);
       save_parameters(average_path(), list_);
     }
@@ -262,7 +287,7 @@ class Trainer {
   }
 
   void save_best() const {
-    if (!options_.checkpoint_dir.empty()) save_parameters(best_path(), best_);
+    if (writes()) save_parameters(best_path(), best_);
   }
 
   EpochRecord record(std::size_t i) const {
@@ -313,17 +338,14 @@ class Trainer {
     return s;
   }
 
-  std::filesystem::path path() const { return options_.checkpoint_dir / "checkpoint.safetensors"; }
-  std::filesystem::path best_path() const {
-    return options_.checkpoint_dir / "weights.safetensors";
-  }
-  std::filesystem::path average_path() const {
-    return options_.checkpoint_dir / "average.safetensors";
-  }
+  using Path = std::filesystem::path;
+  Path path() const { return options_.checkpoint_dir / "checkpoint.safetensors"; }
+  Path best_path() const { return options_.checkpoint_dir / "weights.safetensors"; }
+  Path average_path() const { return options_.checkpoint_dir / "average.safetensors"; }
 
   void save() {
     log_.sync();
-    if (!options_.checkpoint_dir.empty()) save_checkpoint(path(), state(), fingerprint());
+    if (writes()) save_checkpoint(path(), state(), fingerprint());
   }
 
   /// Nothing changes unless all of it fits.
@@ -339,14 +361,11 @@ class Trainer {
       throw LoadError(path().string() + ": epoch " + std::to_string(epoch) + ", position " +
                       std::to_string(position) + " and the history do not belong together");
     file.load(state());
-    if (position_ >= 0) {
-      Generator from_start = epoch_order_;
-      epoch_steps_.start(from_start);
-    }
   }
 
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
+  Replicas* const replicas_;  // nullptr: alone
   ParameterList<T> list_;
   ParameterList<T> best_;  // the same names, values of its own
   Adam<T> optimizer_;

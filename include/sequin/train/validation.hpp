@@ -3,11 +3,13 @@
 
 #include "sequin/autograd/tape.hpp"
 #include "sequin/core/random.hpp"
+#include "sequin/core/replicas.hpp"
 #include "sequin/train/batch_source.hpp"
 
 #include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -21,23 +23,35 @@ struct Validation {
   Arena& arena;
   /// Whether somebody wants the training to stop; then return std::nullopt.
   std::function<bool()> stop_requested;
+  /// The processes that train together; nullptr: alone. Each calls the validation function; with
+  /// stop_requested all ask equally often. What rank 0 returns counts.
+  Replicas* replicas = nullptr;
 };
 
 /// The mean of `loss_fn(batch)` (a Tensor<T, 0>, or a number) over the batches of `order`, each
 /// weighted by its number of examples or, with `plain`, by one; std::nullopt when stopped in
-/// between: near the end it is cheaper to finish than to do all of it again.
+/// between: near the end it is cheaper to finish than to do all of it again. Of several processes
+/// each computes its part of each batch; `loss_fn` is a mean over examples.
 template <class Source, class Loss>
 requires IndexedSource<const Source> std::optional<double> mean_loss(const Source& source,
                                                                      BatchOrder& order, bool plain,
                                                                      Loss&& loss_fn,
                                                                      Validation& v) {
   typename Source::Batch batch;
+  const index_t rank = v.replicas == nullptr ? 0 : v.replicas->rank();
+  const index_t ranks = v.replicas == nullptr ? 1 : v.replicas->size();
   double sum = 0, weight = 0;
   order.start(v.order);
   for (auto numbers = order.next(); !numbers.empty(); numbers = order.next()) {
-    source.fetch(numbers, batch);
-    const double share = plain ? 1.0 : static_cast<double>(numbers.size());
-    {
+    const auto examples = static_cast<index_t>(numbers.size());
+    const index_t begin = detail::part_begin(examples, rank, ranks);
+    const index_t count = detail::part_begin(examples, rank + 1, ranks) - begin;
+    weight += plain ? 1.0 : static_cast<double>(examples);
+    if (count > 0) {
+      source.fetch(
+          numbers.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)), batch);
+      const double share =
+          static_cast<double>(count) / (plain ? static_cast<double>(examples) : 1.0);
       const NoGrad no_grad;
       const ArenaScope scope(&v.arena);
       const auto loss = loss_fn(std::as_const(batch));
@@ -46,11 +60,11 @@ requires IndexedSource<const Source> std::optional<double> mean_loss(const Sourc
       else
         sum += share * static_cast<double>(loss.item());
     }
-    weight += share;
     v.arena.fit();
     if (order.position() < order.batches() && v.stop_requested && v.stop_requested())
       return std::nullopt;
   }
+  if (v.replicas != nullptr) v.replicas->sum(std::span<double>(&sum, 1));
   return sum / weight;
 }
 
@@ -76,7 +90,7 @@ auto validate_on(const Source& source, index_t batch_size, index_t batches, std:
     double sum = 0;
     for (index_t i = 0; i < batches; ++i) {
       source.draw(generator, batch_size, batch);
-      {
+      if (v.replicas == nullptr || i % v.replicas->size() == v.replicas->rank()) {
         const NoGrad no_grad;
         const ArenaScope scope(&v.arena);
         sum += static_cast<double>(loss_fn(std::as_const(batch)).item());
@@ -84,6 +98,7 @@ auto validate_on(const Source& source, index_t batch_size, index_t batches, std:
       v.arena.fit();
       if (i + 1 < batches && v.stop_requested && v.stop_requested()) return std::nullopt;
     }
+    if (v.replicas != nullptr) v.replicas->sum(std::span<double>(&sum, 1));
     return sum / static_cast<double>(batches);
   };
 }
