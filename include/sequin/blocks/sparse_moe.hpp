@@ -26,6 +26,17 @@ struct SparseMoeConfig {
 
   index_t expert_width() const noexcept { return intermediate_size / num_experts_per_tok; }
 
+  /// Throws ConfigError when a size is impossible.
+  void check() const {
+    if (num_experts_per_tok < 1 || num_experts_per_tok > num_experts)
+      throw ConfigError("SparseMoe: num_experts_per_tok is " + std::to_string(num_experts_per_tok) +
+                        ", expected 1 to num_experts = " + std::to_string(num_experts));
+    if (expert_width() < 1)
+      throw ConfigError(
+          "SparseMoe: intermediate_size is " + std::to_string(intermediate_size) +
+          ", expected at least num_experts_per_tok = " + std::to_string(num_experts_per_tok));
+  }
+
   double parameter_count() const {
     const auto d = static_cast<double>(hidden_size);
     const auto experts = static_cast<double>(num_experts);
@@ -70,14 +81,7 @@ class SparseMoe {
   /// Throws ConfigError when a size is impossible.
   explicit SparseMoe(const SparseMoeConfig& c)
       : gate(c.hidden_size, c.num_experts, false), config_(c) {
-    if (c.num_experts_per_tok < 1 || c.num_experts_per_tok > c.num_experts)
-      throw ConfigError("SparseMoe: num_experts_per_tok is " +
-                        std::to_string(c.num_experts_per_tok) +
-                        ", expected 1 to num_experts = " + std::to_string(c.num_experts));
-    if (c.expert_width() < 1)
-      throw ConfigError(
-          "SparseMoe: intermediate_size is " + std::to_string(c.intermediate_size) +
-          ", expected at least num_experts_per_tok = " + std::to_string(c.num_experts_per_tok));
+    c.check();
     experts.reserve(static_cast<std::size_t>(c.num_experts));
     for (index_t e = 0; e < c.num_experts; ++e)
       experts.emplace_back(c.hidden_size, c.expert_width(), c.activation);
