@@ -27,6 +27,20 @@ endif()
 target_include_directories(sequin_common ${common_scope} ${PROJECT_SOURCE_DIR}/examples)
 target_link_libraries(sequin_common ${common_scope} sequin::sequin sequin_options ${CMAKE_DL_LIBS})
 
+# Several processes, for `sequin train`: train/mpi.hpp. Who has an MPI gets it without asking, as
+# nothing of it runs unless mpirun started the program; who has none needs none. The library is in
+# C, but found by the C++ compiler: there is no C in this project.
+set(SEQUIN_HAS_MPI FALSE)
+if(SEQUIN_MPI)
+  set(MPI_CXX_SKIP_MPICXX TRUE)
+  find_package(MPI QUIET COMPONENTS CXX)
+  set(SEQUIN_HAS_MPI ${MPI_CXX_FOUND})
+  if(NOT MPI_CXX_FOUND AND NOT SEQUIN_MPI STREQUAL "AUTO")
+    message(FATAL_ERROR "SEQUIN_MPI is ${SEQUIN_MPI}: no MPI was found (Debian 12: apt-get install "
+                        "libopenmpi-dev openmpi-bin; to build without: -DSEQUIN_MPI=OFF)")
+  endif()
+endif()
+
 # Audio files, for the programs that read them: libsndfile and libsamplerate, which do not come with
 # CMake packages everywhere. Without them the same functions say what is missing.
 find_path(SEQUIN_SNDFILE_INCLUDE sndfile.h)

@@ -2,6 +2,7 @@
 #include "commands.hpp"
 #include "forecaster.hpp"
 #include "interrupt.hpp"
+#include "replicas.hpp"
 #include "series.hpp"
 #include "session_options.hpp"
 #include "train_loss.hpp"
@@ -69,7 +70,8 @@ std::vector<std::pair<std::string, double>> rate_factors(const std::vector<std::
   return factors;
 }
 
-TrainOptions train_options(const TrainArguments& a, const Config& config, Generator& dropout) {
+TrainOptions train_options(const TrainArguments& a, const Config& config, Generator& dropout,
+                           Replicas* replicas) {
   TrainOptions o;
   o.epochs = a.epochs > 0 ? a.epochs : config.get_int("train_epochs", 10, 1, 1000000);
   o.batch_size = a.batch_size > 0 ? a.batch_size : config.get_int("batch_size", 32, 1, 1 << 20);
@@ -89,6 +91,7 @@ TrainOptions train_options(const TrainArguments& a, const Config& config, Genera
   o.metrics_log = o.checkpoint_dir / "metrics.jsonl";
   o.log_every = a.log_every;
   o.generators = {{"dropout", &dropout}};
+  o.replicas = replicas;
   o.fingerprint = {{"config", config.text()}, {"loss", a.loss.text()}};
   return o;
 }
@@ -96,7 +99,10 @@ TrainOptions train_options(const TrainArguments& a, const Config& config, Genera
 /// The bar of the running epoch, and a line after each.
 class Display {
  public:
-  Display(const TrainOptions& options, bool quiet) : options_(options), quiet_(quiet) {}
+  Display(const TrainOptions& options, bool quiet)
+      : options_(options),
+        ranks_(options.replicas == nullptr ? 1 : options.replicas->size()),
+        quiet_(quiet) {}
 
   void resumed(const TrainResult& r) const {
     if (!quiet_ && r.steps > 0)
@@ -104,7 +110,7 @@ class Display {
   }
   void step(const StepInfo& s) {
     const auto done = [&](index_t steps) {
-      return static_cast<std::size_t>(steps * options_.batch_size);
+      return static_cast<std::size_t>(steps * options_.batch_size * ranks_);
     };
     if (!bar_)
       bar_ = std::make_unique<sequin_examples::ProgressBar>(
@@ -125,6 +131,7 @@ class Display {
 
  private:
   const TrainOptions& options_;
+  index_t ranks_;
   bool quiet_;
   std::unique_ptr<sequin_examples::ProgressBar> bar_;
 };
@@ -147,7 +154,10 @@ TestScores test_scores(const WindowSet<float>& test_set, index_t period, const a
   return scores;
 }
 
-int train(const TrainArguments& a) {
+/// Of several processes the first alone prints and writes.
+int train(const TrainArguments& a, Replicas* replicas) {
+  const bool leads = replicas == nullptr || replicas->rank() == 0;
+  const bool quiet = a.session.quiet || !leads;
   const ThreadScope threads(a.session);
   const Config config = Config::load(a.config);
   const Series series = read_series(a.data);
@@ -162,18 +172,19 @@ int train(const TrainArguments& a) {
   Generator generator(a.seed);
   model.initialize(generator);
   Generator dropout(generator.fork());
-  TrainOptions options = train_options(a, config, dropout);
+  TrainOptions options = train_options(a, config, dropout, replicas);
   options.fingerprint.emplace_back("data", checksum(data));
   const index_t parameter_count = parameters(model).count();
-  if (!a.session.quiet)
+  if (!quiet)
     std::fprintf(stderr, "%td parameters; %td training, %td validation, %td test windows\n",
                  parameter_count, train_set.count(), val_set.count(), test_set.count());
 
   const std::filesystem::path out = a.output;
-  Display display(options, a.session.quiet);
+  Display display(options, quiet);
   TrainCallbacks callbacks;
   // Not before the checkpoint has been found to be this model's: its config stays beside it.
   callbacks.on_start = [&](const TrainResult& so_far) {
+    if (!leads) return;
     write_text(out / "config.json", config.text());
     std::vector<double> scaling = data.scaler().mean;
     scaling.insert(scaling.end(), data.scaler().std.begin(), data.scaler().std.end());
@@ -205,9 +216,10 @@ int train(const TrainArguments& a) {
   display.finish();
   const double seconds = seconds_since(start);
   if (result.interrupted) {
-    std::fprintf(stderr, "stopped; continue with --resume\n");
+    if (leads) std::fprintf(stderr, "stopped; continue with --resume\n");
     return kAnswerIsNo;
   }
+  if (!leads) return kDone;
 
   index_t trained = 0;
   for (const auto& p : parameters(model).items)
@@ -240,14 +252,15 @@ static void add_train(CLI::App& app, Action& chosen) {
       "checkpoint.safetensors\n"
       "(the last state), metrics.jsonl (a line an interval and one an epoch) and metrics.json.\n"
       "Ctrl-C and SIGTERM save; --resume continues to the same bits, after a kill from the last\n"
-      "checkpoint. In a PATTERN * stands for any characters and ? for one; quote it.");
+      "checkpoint. In a PATTERN * stands for any characters and ? for one; quote it.\n"
+      "mpirun -n N sequin train ... trains with N times the batch in N processes.");
   const auto a = std::make_shared<TrainArguments>();
   cmd->add_option("config", a->config, "config.json of the model to train")->required();
   cmd->add_option("--data", a->data, "CSV: a date column, then numbers")->required();
   cmd->add_option("-o,--output", a->output, "folder for the results")->required();
   cmd->add_option("--epochs", a->epochs, "at most so many (train_epochs of the config, 10)")
       ->check(CLI::PositiveNumber);
-  cmd->add_option("--batch-size", a->batch_size, "windows a step (batch_size, 32)")
+  cmd->add_option("--batch-size", a->batch_size, "windows a step and process (batch_size, 32)")
       ->check(CLI::PositiveNumber);
   cmd->add_option("--learning-rate", a->learning_rate, "(learning_rate, 1e-4)")
       ->check(CLI::PositiveNumber);
@@ -267,7 +280,9 @@ static void add_train(CLI::App& app, Action& chosen) {
   cmd->add_flag("--resume", a->resume, "continue from the folder's checkpoint");
   a->series.add_to(cmd);
   a->session.add_to(cmd);
-  cmd->callback([&chosen, a] { chosen = [a] { return train(*a); }; });
+  cmd->callback([&chosen, a] {
+    chosen = [a] { return with_replicas([a](Replicas* replicas) { return train(*a, replicas); }); };
+  });
 }
 
 static const RegisterCommand train_command(5, add_train);
