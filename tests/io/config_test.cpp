@@ -180,6 +180,24 @@ TEST_CASE("config: nesting and size are bounded") {
   CHECK(contains(parse_refusal(std::string((std::size_t{16} << 20) + 1, ' ')), "at most 16777216"));
 }
 
+TEST_CASE("config: the limits can be asked to be others") {
+  const auto refused = [](std::string_view text, const JsonLimits& limits) {
+    return message_of<LoadError>([&] { Config::parse(text, "f", limits); });
+  };
+  CHECK(refused("{\"a\":1}", {7, 64}) == "nothing thrown");
+  CHECK(refused("{\"a\":1}", {6, 64}) == "f: expected at most 6 bytes of JSON, found 7");
+  CHECK(refused("{\"a\":[1]}", {16, 1}) == "f: expected nesting of at most 1, found more");
+  const std::string large(std::size_t{17} << 20, ' ');
+  CHECK(refused("{}" + large, {std::size_t{18} << 20, 64}) == "nothing thrown");
+}
+
+TEST_CASE("config: a NUL byte does not hide what follows it") {
+  CHECK(parse_refusal(std::string_view("{}\0 x", 5)) ==
+        "f: expected JSON, found a NUL byte at byte 2");
+  CHECK(contains(parse_refusal(std::string_view("{\0}", 3)), "NUL byte at byte 1"));
+  CHECK(config(R"({"a":"\u0000"})").get_string("a").size() == 1);
+}
+
 TEST_CASE("config: a hundred thousand keys are read quickly") {
   std::string text = "{";
   for (int i = 0; i < 100'000; ++i) text += (i == 0 ? "\"k" : ",\"k") + std::to_string(i) + "\":1";

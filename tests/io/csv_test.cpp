@@ -144,6 +144,30 @@ TEST_CASE("csv: what was written is read back, every bit of it") {
   CHECK(contents(folder / "u.csv") == "a\n1\n-inf\n");
 }
 
+TEST_CASE("csv: texts that look like something else are read back") {
+  const TemporaryFolder folder;
+  const std::string mark = "\xef\xbb\xbf";
+  write_csv(folder / "t.csv", {mark + "a", ""}, {}, {1, 2});
+  const CsvTable marked = read_csv(folder / "t.csv");
+  CHECK(marked.columns == Names{mark + "a", ""});
+  CHECK(marked.values == Values{1, 2});
+  write_csv(folder / "t.csv", {}, {"", "2016"}, {});
+  CHECK(read_csv(folder / "t.csv").times == Names{"", "2016"});
+  write_csv(folder / "t.csv", {""}, {}, {1});
+  CHECK(read_csv(folder / "t.csv").columns == Names{""});
+}
+
+TEST_CASE("csv: a file larger than the limit is refused") {
+  const TemporaryFolder folder;
+  put(folder / "t.csv", "a\n1\n");
+  CsvOptions options;
+  options.bytes = 4;
+  CHECK(read_csv(folder / "t.csv", options).rows() == 1);
+  options.bytes = 3;
+  CHECK(contains(message_of<LoadError>([&] { read_csv(folder / "t.csv", options); }),
+                 "t.csv: expected at most 3 bytes, found 4"));
+}
+
 TEST_CASE("csv: numbers that do not fill their rows are not written") {
   const TemporaryFolder folder;
   put(folder / "t.csv", "old");

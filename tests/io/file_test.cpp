@@ -1,10 +1,13 @@
 #include "sequin/io/atomic_file.hpp"
+#include "sequin/io/csv.hpp"
 #include "sequin/io/mapped_file.hpp"
 #include "sequin/io/safetensors.hpp"
 
 #include "file_helpers.hpp"
 #include "support/catch.hpp"
 
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #if !defined(_WIN32)
@@ -64,12 +67,60 @@ TEST_CASE("mapped file: a file that may not be read is refused") {
 }
 #endif
 
+TEST_CASE("mapped file: a file that grows keeps the size it had") {
+  const TemporaryFolder folder;
+  const MappedFile file(put(folder / "x", "abc"));
+  std::ofstream(folder / "x", std::ios::binary | std::ios::app) << "def";
+  REQUIRE(file.bytes().size() == 3);
+  CHECK(file.bytes()[2] == std::byte{'c'});
+}
+
 TEST_CASE("mapped file: a link leads to its file") {
   const TemporaryFolder folder;
   put(folder / "x", "abc");
   std::error_code failed;
   std::filesystem::create_symlink("x", folder / "link", failed);
   if (!failed) CHECK(MappedFile(folder / "link").bytes().size() == 3);
+}
+
+TEST_CASE("read file: the contents, unless it is no file, empty or too large") {
+  const TemporaryFolder folder;
+  const auto refusal = [&](const std::filesystem::path& path, std::uint64_t limit) {
+    return message_of<LoadError>([&] { read_file(path, limit); });
+  };
+  put(folder / "x", "abc");
+  CHECK(read_file(folder / "x", 3) == "abc");
+  CHECK(contains(refusal(folder / "x", 2), "x: expected at most 2 bytes, found 3"));
+  CHECK(contains(refusal(folder / "none", 2), "none: expected a file, found none"));
+  CHECK(contains(refusal(folder.path(), 2), "found a directory"));
+  CHECK(contains(refusal(put(folder / "empty", ""), 2), "empty: expected a file with contents"));
+}
+
+TEST_CASE("read file: a file that shrinks meanwhile is read or refused") {
+  const TemporaryFolder folder;
+  const auto path = put(folder / "t.csv", "");
+  std::string text = "a\n";
+  for (int i = 0; i < 50'000; ++i) text += "1\n";
+  std::atomic<bool> done{false};
+  std::thread writer([&] {
+    while (!done) {
+      put(path, text);
+      std::error_code ignored;
+      std::filesystem::resize_file(path, 2, ignored);
+    }
+  });
+  // Mapped, the program would end here with a bus error.
+  int outcomes = 0;
+  for (int i = 0; i < 200; ++i) {
+    try {
+      outcomes += read_csv(path).rows() <= 50'000;
+    } catch (const LoadError&) {
+      ++outcomes;
+    }
+  }
+  done = true;
+  writer.join();
+  CHECK(outcomes == 200);
 }
 
 TEST_CASE("atomic file: the old contents stay until commit") {

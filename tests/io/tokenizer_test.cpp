@@ -157,6 +157,43 @@ TEST_CASE("Tokenizer: hostile files are refused in one line", "[tokenizer]") {
   REQUIRE_THROWS_AS(Tokenizer::load(folder() + "none.json"), LoadError);
 }
 
+TEST_CASE("Tokenizer: a file cannot ask for endless work on a text", "[tokenizer]") {
+  // Each step is a call within the last one: 50000 of them were a stack overflow.
+  const auto steps = [](const char* what, const char* list, const Json& step, int count) {
+    Json j = small();
+    j[what] = {{"type", "Sequence"}, {list, Json(static_cast<std::size_t>(count), step)}};
+    return message(j);
+  };
+  const Json digits = {{"type", "Digits"}}, nfd = {{"type", "NFD"}};
+  REQUIRE(steps("pre_tokenizer", "pretokenizers", digits, 64) == "loaded");
+  REQUIRE(steps("pre_tokenizer", "pretokenizers", digits, 50000) ==
+          "t.json: pre_tokenizer: steps: expected at most 64, found more");
+  REQUIRE(steps("normalizer", "normalizers", nfd, 64) == "loaded");
+  REQUIRE(steps("normalizer", "normalizers", nfd, 65) ==
+          "t.json: normalizer: steps: expected at most 64, found more");
+  // A thousand times a thousand tokens before each text.
+  Json j = small();
+  const Json special = {{"SpecialToken", {{"id", "x"}}}};
+  Json single(std::size_t{1000}, special);
+  single.push_back({{"Sequence", {{"id", "A"}}}});
+  j["post_processor"] = {{"type", "TemplateProcessing"},
+                         {"single", single},
+                         {"special_tokens", {{"x", {{"ids", Json(std::size_t{1000}, 0)}}}}}};
+  REQUIRE(message(j) == "t.json: post_processor: ids: expected at most 1024, found more");
+  j["post_processor"]["special_tokens"]["x"]["ids"] = Json::array({0});
+  REQUIRE(message(j) == "loaded");
+}
+
+TEST_CASE("Tokenizer: the largest file can be asked to be another", "[tokenizer]") {
+  const std::string text = small().dump();
+  JsonLimits limits;
+  limits.bytes = text.size();
+  REQUIRE(Tokenizer::parse(text, "t.json", limits).size() > 0);
+  --limits.bytes;
+  REQUIRE_THROWS_AS(Tokenizer::parse(text, "t.json", limits), LoadError);
+  REQUIRE_THROWS_AS(Tokenizer::load(folder() + "neox.json", JsonLimits{100, 64}), LoadError);
+}
+
 TEST_CASE("Tokenizer: every cut of a file is refused", "[tokenizer]") {
   const std::string text = sequin_test::read_file(folder() + "unknown.json");
   for (std::size_t n = 0; n < text.size(); ++n)

@@ -108,6 +108,22 @@ TEST_CASE("weights: an index that lies about its shards is refused") {
   }
 }
 
+TEST_CASE("weights: the limits can be asked to be others") {
+  const Sharded good(index_of_c("two.safetensors"));
+  const auto refused = [&](const WeightsLimits& limits) {
+    return message_of<LoadError>([&] { open_weights(good.folder.path(), limits); });
+  };
+  WeightsLimits limits;
+  CHECK(refused(limits) == "nothing thrown");
+  limits.index.bytes = 50;
+  CHECK(contains(refused(limits), "index.json: expected at most 50 bytes, found"));
+  limits = {};
+  limits.file.tensors = 1;
+  CHECK(contains(refused(limits), "one.safetensors: header: expected at most 1 tensors"));
+  put(good.folder / "model.safetensors", bytes_named({"a", "b"}));
+  CHECK(contains(refused(limits), "model.safetensors: header: expected at most 1 tensors"));
+}
+
 TEST_CASE("weights: a tensor in two shards is refused") {
   const Sharded folder(R"({"weight_map":{"a":"one.safetensors","c":"two.safetensors"}})");
   put(folder.folder / "two.safetensors", bytes_named({"c", "a"}));

@@ -43,14 +43,18 @@ namespace detail {
   std::abort();
 }
 
-/// Makes text from a file safe to print in a one-line message: control characters are escaped and
-/// what is longer than `limit` bytes is cut.
+/// Makes text from a file safe to print in a one-line message: control characters, those beyond
+/// ASCII (U+0080 to U+009F) too, are escaped and what is longer than `limit` bytes is cut.
 inline std::string printable(std::string_view text, std::size_t limit = 80) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string out;
+  unsigned char before = 0;
   for (const char c : text.substr(0, limit)) {
     const auto u = static_cast<unsigned char>(c);
-    if (u < 0x20 || u == 0x7f) {
+    const bool high_control = before == 0xc2 && u >= 0x80 && u < 0xa0;
+    before = u;
+    if (high_control) out.replace(out.size() - 1, 1, "\\xc2");
+    if (u < 0x20 || u == 0x7f || high_control) {
       out += "\\x";
       out += kHex[u >> 4];
       out += kHex[u & 15];

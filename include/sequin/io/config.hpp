@@ -4,7 +4,7 @@
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/io/json.hpp"
-#include "sequin/io/mapped_file.hpp"
+#include "sequin/io/read_file.hpp"
 
 #include <cmath>
 #include <cstdint>
@@ -23,10 +23,10 @@ namespace sequin::inline SEQUIN_ABI {
 /// 8.5".
 class Config {
  public:
-  /// Throws LoadError when the file is not there or is no JSON object.
-  static Config load(const std::filesystem::path& path);
+  /// Throws LoadError when the file is not there, is no JSON object or is beyond the limits.
+  static Config load(const std::filesystem::path& path, const JsonLimits& limits = {});
   /// `label` begins the messages.
-  static Config parse(std::string_view text, std::string label);
+  static Config parse(std::string_view text, std::string label, const JsonLimits& limits = {});
 
   const std::string& label() const noexcept { return label_; }
   /// The text that was parsed; empty for a section.
@@ -84,17 +84,15 @@ class Config {
 
 #if SEQUIN_BODIES
 
-SEQUIN_INLINE Config Config::load(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  const auto bytes = file.bytes();
-  return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-               detail::printable(path.string(), 400));
+SEQUIN_INLINE Config Config::load(const std::filesystem::path& path, const JsonLimits& limits) {
+  return parse(read_file(path, limits.bytes), detail::printable(path.string(), 400), limits);
 }
 
-SEQUIN_INLINE Config Config::parse(std::string_view text, std::string label) {
+SEQUIN_INLINE Config Config::parse(std::string_view text, std::string label,
+                                   const JsonLimits& limits) {
   Config c;
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
-  c.json_ = std::make_shared<const Json>(detail::parse_json_object(text, label));
+  c.json_ = std::make_shared<const Json>(detail::parse_json_object(text, label, limits));
   c.label_ = std::move(label);
   c.text_ = std::string(text);
   return c;
@@ -189,7 +187,7 @@ SEQUIN_INLINE std::string Config::get_string(std::string_view key) const {
 
 SEQUIN_INLINE Config Config::section(std::string_view key) const {
   Config c;
-  c.label_ = label_ + ": " + std::string(key);
+  c.label_ = label_ + ": " + detail::printable(key);
   const Json* const v = find(key);
   if (v == nullptr) return c;
   if (!v->is_object()) fail(key, "an object", shown(*v));

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "sequin/io/atomic_file.hpp"
-#include "sequin/io/mapped_file.hpp"
+#include "sequin/io/read_file.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <deque>
 #include <filesystem>
 #include <limits>
@@ -19,6 +21,7 @@ struct CsvOptions {
   /// What an empty cell or "nan" is: an error, or NaN.
   enum class Missing { error, nan };
   Missing missing = Missing::error;
+  std::uint64_t bytes = std::uint64_t{4} << 30;  ///< largest file
 };
 
 /// A header row, then rows of numbers; a first column that is called "date" or does not hold
@@ -134,19 +137,18 @@ inline bool csv_missing(std::string_view cell) {
 /// Reads a table: LF or CRLF, a byte order mark, quotes around cells and a missing last newline are
 /// legal. Throws LoadError: "FILE:12: column 'OT': expected a number, found '1,5'".
 inline CsvTable read_csv(const std::filesystem::path& path, const CsvOptions& options = {}) {
-  const MappedFile file(path);
   const std::string label = detail::printable(path.string(), 400);
-  std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string contents = read_file(path, options.bytes);
+  std::string_view text = contents;
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   detail::CsvReader reader(text, label);
   std::vector<std::string_view> cells;
   if (!reader.next(cells)) throw LoadError(label + ": expected a header row, found nothing");
   std::vector<std::string> names(cells.begin(), cells.end());
   double ignored = 0;
-  bool all_numbers = true;
-  for (const std::string_view cell : cells)
-    all_numbers = all_numbers && detail::csv_number(cell, ignored);
-  if (all_numbers) reader.fail("expected a header row with names, found numbers");
+  if (std::all_of(cells.begin(), cells.end(),
+                  [&](std::string_view cell) { return detail::csv_number(cell, ignored); }))
+    reader.fail("expected a header row with names, found numbers");
 
   CsvTable table;
   bool has_text = names[0] == "date";
@@ -176,13 +178,15 @@ inline CsvTable read_csv(const std::filesystem::path& path, const CsvOptions& op
 
 /// Writes a table atomically: `times` (under the name "date") may be empty, numbers in the shortest
 /// form that reads back the same. Throws LoadError when the file cannot be written, a text has
-/// control characters, or the number of values is not that of the cells.
+/// control characters, or the number of values is not that of the cells. read_csv gives the same
+/// table, unless without times the names are all numbers or the first is "date".
 inline void write_csv(const std::filesystem::path& path, const std::vector<std::string>& columns,
                       const std::vector<std::string>& times, const std::vector<double>& values) {
   std::string text;
   const auto cell = [&](std::string_view s) {
-    const bool quote =
-        s.find_first_of(",\"") != std::string_view::npos || s.starts_with(' ') || s.ends_with(' ');
+    // Of one column an empty cell would be an empty line.
+    const bool quote = s.find_first_of(",\"") != std::string_view::npos || s.starts_with(' ') ||
+                       s.ends_with(' ') || s.starts_with("\xef\xbb\xbf") || s.empty();
     if (quote) text += '"';
     for (const char c : s) {
       if (static_cast<unsigned char>(c) < 0x20)

@@ -11,6 +11,16 @@
 #include <unordered_set>
 #include <vector>
 
+namespace sequin::inline SEQUIN_ABI {
+
+/// What a JSON file may ask of a reader.
+struct JsonLimits {
+  std::size_t bytes = std::size_t{16} << 20;
+  int depth = 64;  ///< of objects and lists in each other
+};
+
+}  // namespace sequin::inline SEQUIN_ABI
+
 #if SEQUIN_BODIES
 #include <nlohmann/json.hpp>
 
@@ -54,15 +64,17 @@ inline std::string quote_bare_words(std::string_view text, const std::string& ma
   return out;
 }
 
-/// Parses an object. Refuses, with a LoadError that begins with `label`: more than 16 MiB, nesting
-/// beyond 64, a key twice in an object, and what is no JSON (but Infinity, -Infinity and NaN).
-inline nlohmann::json parse_json_object(std::string_view text, const std::string& label) {
-  constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
-  constexpr int kMaxDepth = 64;
+/// Parses an object. Refuses, with a LoadError that begins with `label`: what is beyond the limits,
+/// a key twice in an object, and what is no JSON (but Infinity, -Infinity and NaN).
+inline nlohmann::json parse_json_object(std::string_view text, const std::string& label,
+                                        const JsonLimits& limits) {
   const auto fail = [&](const std::string& what) { throw LoadError(label + ": " + what); };
-  if (text.size() > kMaxBytes)
-    fail("expected at most " + std::to_string(kMaxBytes) + " bytes of JSON, found " +
+  if (text.size() > limits.bytes)
+    fail("expected at most " + std::to_string(limits.bytes) + " bytes of JSON, found " +
          std::to_string(text.size()));
+  // The parser takes it for the end and never sees what follows.
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
+    fail("expected JSON, found a NUL byte at byte " + std::to_string(nul));
   // Depth first: a parser's own recursion (and that of destruction) is then bounded.
   int depth = 0;
   bool in_text = false;
@@ -74,8 +86,8 @@ inline nlohmann::json parse_json_object(std::string_view text, const std::string
       continue;
     }
     in_text = c == '"';
-    if ((c == '[' || c == '{') && ++depth > kMaxDepth)
-      fail("expected nesting of at most " + std::to_string(kMaxDepth) + ", found more");
+    if ((c == '[' || c == '{') && ++depth > limits.depth)
+      fail("expected nesting of at most " + std::to_string(limits.depth) + ", found more");
     if (c == ']' || c == '}') --depth;
   }
   using Json = nlohmann::json;

@@ -169,9 +169,9 @@ inline void check_size(double needed, const WeightsSource& source) {
 namespace detail {
 
 template <class Model>
-Model load_unprepared(const std::filesystem::path& dir) {
+Model load_unprepared(const std::filesystem::path& dir, const WeightsLimits& limits) {
   const auto config = Model::Config::read(Config::load(dir / "config.json"));
-  const WeightsSource source = open_weights(dir);
+  const WeightsSource source = open_weights(dir, limits);
   try {
     check_size(config.parameter_count(), source);
     Model model(config);
@@ -197,8 +197,8 @@ Model load_unprepared(const std::filesystem::path& dir) {
 ///
 ///     auto model = load_model<Mamba<float>>("mamba-130m-hf");
 template <class Model>
-Model load_model(const std::filesystem::path& dir) {
-  Model model = detail::load_unprepared<Model>(dir);
+Model load_model(const std::filesystem::path& dir, const WeightsLimits& limits = {}) {
+  Model model = detail::load_unprepared<Model>(dir, limits);
   prepare(model);
   return model;
 }
@@ -206,8 +206,8 @@ Model load_model(const std::filesystem::path& dir) {
 /// The same model ready to run and to stream, not to train or to save: its weights are in memory
 /// once (see prepare_for_inference).
 template <class Model>
-Model load_for_inference(const std::filesystem::path& dir) {
-  Model model = detail::load_unprepared<Model>(dir);
+Model load_for_inference(const std::filesystem::path& dir, const WeightsLimits& limits = {}) {
+  Model model = detail::load_unprepared<Model>(dir, limits);
   prepare_for_inference(model);
   return model;
 }

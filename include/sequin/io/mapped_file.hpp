@@ -1,7 +1,7 @@
 /// A file's bytes, mapped read-only.
 #pragma once
 
-#include "sequin/core/error.hpp"
+#include "sequin/io/read_file.hpp"
 
 #include <cerrno>
 #include <cstddef>
@@ -12,12 +12,11 @@
 #include <utility>
 
 #if defined(_WIN32)
-#include <fstream>
-#include <vector>
+#include <cstdint>
+#include <limits>
+#include <memory>
 #else
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #endif
 
@@ -29,47 +28,19 @@ class MappedFile {
  public:
   /// Throws LoadError naming the path when it is not a readable regular file or holds nothing.
   explicit MappedFile(const std::filesystem::path& path) {
-    const std::string name = detail::printable(path.string(), 400);
-    std::error_code failed;
-    const auto status = std::filesystem::status(path, failed);
-    if (status.type() == std::filesystem::file_type::not_found)
-      throw LoadError(name + ": expected a file, found none");
-    if (failed) throw LoadError(name + ": " + failed.message());
-    if (status.type() == std::filesystem::file_type::directory)
-      throw LoadError(name + ": expected a file, found a directory");
-    if (status.type() != std::filesystem::file_type::regular)
-      throw LoadError(name + ": expected a regular file, found a device, pipe or socket");
 #if defined(_WIN32)
-    std::ifstream file(path, std::ios::binary | std::ios::ate);
-    if (!file) throw LoadError(name + ": cannot be opened");
-    copy_.resize(static_cast<std::size_t>(file.tellg()));
-    file.seekg(0);
-    if (!file.read(reinterpret_cast<char*>(copy_.data()),
-                   static_cast<std::streamsize>(copy_.size())))
-      throw LoadError(name + ": cannot be read");
-    data_ = copy_.data();
-    size_ = copy_.size();
+    copy_ =
+        std::make_unique<std::string>(read_file(path, (std::numeric_limits<std::uint64_t>::max)()));
+    data_ = reinterpret_cast<const std::byte*>(copy_->data());
+    size_ = copy_->size();
 #else
-    // Without O_NONBLOCK a pipe put there since would wait for a writer.
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) throw LoadError(name + ": " + std::strerror(errno));
-    struct stat info {};
-    if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-      ::close(descriptor);
-      throw LoadError(name + ": expected a regular file");
-    }
-    size_ = static_cast<std::size_t>(info.st_size);
-    if (size_ > 0) {
-      void* const at = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
-      const int error = errno;
-      ::close(descriptor);
-      if (at == MAP_FAILED) throw LoadError(name + ": cannot be mapped: " + std::strerror(error));
-      data_ = static_cast<const std::byte*>(at);
-    } else {
-      ::close(descriptor);
-    }
+    const std::string name = detail::printable(path.string(), 400);
+    const detail::OpenFile file(path, name);
+    void* const at = ::mmap(nullptr, file.size(), PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
+    if (at == MAP_FAILED) throw LoadError(name + ": cannot be mapped: " + std::strerror(errno));
+    data_ = static_cast<const std::byte*>(at);
+    size_ = file.size();
 #endif
-    if (size_ == 0) throw LoadError(name + ": expected a file with contents, found an empty one");
   }
   MappedFile(MappedFile&& other) noexcept { swap(other); }
   MappedFile& operator=(MappedFile other) noexcept {
@@ -110,7 +81,7 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 #if defined(_WIN32)
-  std::vector<std::byte> copy_;
+  std::unique_ptr<const std::string> copy_;
 #endif
 };
 

@@ -26,16 +26,14 @@ namespace sequin::inline SEQUIN_ABI {
 class Tokenizer {
  public:
   /// A tokenizer.json. Throws LoadError naming file, entry, expected and found: no such file, more
-  /// than 16 MiB, a merge of tokens that are none, an id twice, an unsupported part.
-  static Tokenizer load(const std::filesystem::path& path) {
-    const MappedFile file(path);
-    const auto bytes = file.bytes();
-    return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-                 detail::printable(path.string(), 400));
+  /// than the limits allow, a merge of tokens that are none, an id twice, an unsupported part.
+  static Tokenizer load(const std::filesystem::path& path, const JsonLimits& limits = {}) {
+    return parse(read_file(path, limits.bytes), detail::printable(path.string(), 400), limits);
   }
   /// The same from memory; `label` begins the messages.
-  static Tokenizer parse(std::string_view text, const std::string& label = "tokenizer.json") {
-    return Tokenizer(detail::TokenizerParts::parse(text, label));
+  static Tokenizer parse(std::string_view text, const std::string& label = "tokenizer.json",
+                         const JsonLimits& limits = {}) {
+    return Tokenizer(detail::TokenizerParts::parse(text, label, limits));
   }
 
   /// The tokens of a text (UTF-8); those that the post-processor puts around it only when asked

@@ -5,7 +5,7 @@
 #include "sequin/io/added_tokens.hpp"
 #include "sequin/io/bpe.hpp"
 #include "sequin/io/json.hpp"
-#include "sequin/io/mapped_file.hpp"
+#include "sequin/io/read_file.hpp"
 #include "sequin/io/split_text.hpp"
 
 #include <filesystem>
@@ -33,7 +33,8 @@ struct TokenizerParts {
   std::vector<std::int64_t> before, after;  ///< put around a text
 
   /// The JSON of a file. Throws LoadError: FILE: entry: expected, found.
-  static TokenizerParts parse(std::string_view text, const std::string& label);
+  static TokenizerParts parse(std::string_view text, const std::string& label,
+                              const JsonLimits& limits);
 };
 
 #if SEQUIN_BODIES
@@ -60,12 +61,19 @@ class TokenizerReader {
 
  private:
   static constexpr std::int64_t kMaxId = (std::int64_t{1} << 31) - 1;
+  // Text passes every step, one within the other, and gets every token around it: published files
+  // have at most a handful.
+  static constexpr std::size_t kMaxSteps = 64, kMaxAround = 1024;
 
   [[noreturn]] void fail(const std::string& what) const { throw LoadError(label_ + ": " + what); }
   [[noreturn]] void unsupported(const std::string& what, const std::string& expected,
                                 const std::string& found) const {
     fail(what + ": expected " + expected + " (others are not supported), found '" +
          printable(found) + "'");
+  }
+
+  void limit(const std::string& what, std::size_t count, std::size_t most) const {
+    if (count > most) fail(what + ": expected at most " + std::to_string(most) + ", found more");
   }
 
   /// nullptr when absent or null.
@@ -186,6 +194,7 @@ class TokenizerReader {
       for (const Json& n : entry(json, "normalizers", Json::value_t::array)) read_normalizer(n);
     else
       unsupported("normalizer", "NFC, NFD or Sequence", type);
+    limit("normalizer: steps", parts_.normal_forms.size(), kMaxSteps);
   }
 
   void read_pre_tokenizer(const Json& json) {
@@ -209,6 +218,7 @@ class TokenizerReader {
     } else {
       unsupported("pre_tokenizer", "ByteLevel, Split, Digits or Sequence", type);
     }
+    limit("pre_tokenizer: steps", parts_.steps.size(), kMaxSteps);
   }
 
   void read_split(const Json& json) {
@@ -253,6 +263,7 @@ class TokenizerReader {
           entry(entry(specials, name.c_str(), Json::value_t::object), "ids", Json::value_t::array);
       for (const Json& id : ids)
         (text_seen ? parts_.after : parts_.before).push_back(id_of(id, "post_processor: ids"));
+      limit("post_processor: ids", parts_.before.size() + parts_.after.size(), kMaxAround);
     }
     if (!text_seen) fail("post_processor: single: expected the text, found it nowhere");
   }
@@ -261,11 +272,11 @@ class TokenizerReader {
   TokenizerParts& parts_;
 };
 
-SEQUIN_INLINE TokenizerParts TokenizerParts::parse(std::string_view text,
-                                                   const std::string& label) {
+SEQUIN_INLINE TokenizerParts TokenizerParts::parse(std::string_view text, const std::string& label,
+                                                   const JsonLimits& limits) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   TokenizerParts parts;
-  TokenizerReader(label, parts).read(parse_json_object(text, label));
+  TokenizerReader(label, parts).read(parse_json_object(text, label, limits));
   return parts;
 }
 

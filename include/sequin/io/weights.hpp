@@ -3,6 +3,7 @@
 
 #include "sequin/core/compiled.hpp"
 #include "sequin/io/json.hpp"
+#include "sequin/io/read_file.hpp"
 #include "sequin/io/safetensors.hpp"
 
 #include <algorithm>
@@ -15,6 +16,12 @@
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
+
+/// What the files of a checkpoint may ask of a reader.
+struct WeightsLimits {
+  SafetensorsLimits file;  ///< each
+  JsonLimits index;        ///< model.safetensors.index.json
+};
 
 /// All tensors of a checkpoint. A value; copies share the files.
 class WeightsSource {
@@ -61,7 +68,7 @@ class WeightsSource {
 
 /// Opens `path`, a .safetensors file, or what a folder holds: weights.safetensors,
 /// model.safetensors or the shards of model.safetensors.index.json. Throws LoadError.
-WeightsSource open_weights(const std::filesystem::path& path);
+WeightsSource open_weights(const std::filesystem::path& path, const WeightsLimits& limits = {});
 
 #if SEQUIN_BODIES
 
@@ -112,11 +119,10 @@ inline void check_shard_place(const std::filesystem::path& folder,
 }
 
 /// The shards that model.safetensors.index.json names: files in the same folder, nowhere else.
-inline WeightsSource open_shards(const std::filesystem::path& index) {
+inline WeightsSource open_shards(const std::filesystem::path& index, const WeightsLimits& limits) {
   const std::string label = printable(index.string(), 400);
-  const MappedFile file(index);
-  const nlohmann::json json = parse_json_object(
-      {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, label);
+  const nlohmann::json json =
+      parse_json_object(read_file(index, limits.index.bytes), label, limits.index);
   const auto map = json.find("weight_map");
   if (map == json.end() || !map->is_object())
     throw LoadError(label + ": weight_map: expected an object");
@@ -138,7 +144,7 @@ inline WeightsSource open_shards(const std::filesystem::path& index) {
       throw LoadError(label + ": weight_map: expected the name of a file beside it, found '" +
                       printable(name) + "'");
     check_shard_place(folder, folder / relative);
-    SafetensorsFile shard(folder / relative);
+    SafetensorsFile shard(folder / relative, limits.file);
     for (const std::string& tensor : tensors)
       if (shard.find(tensor) == nullptr)
         throw LoadError(shard.label() + ": tensor '" + printable(tensor) + "': expected (from " +
@@ -159,14 +165,16 @@ inline WeightsSource open_shards(const std::filesystem::path& index) {
 
 }  // namespace detail
 
-SEQUIN_INLINE WeightsSource open_weights(const std::filesystem::path& path) {
+SEQUIN_INLINE WeightsSource open_weights(const std::filesystem::path& path,
+                                         const WeightsLimits& limits) {
   namespace fs = std::filesystem;
   std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) return WeightsSource(SafetensorsFile(path));
+  if (!fs::is_directory(path, ignored)) return WeightsSource(SafetensorsFile(path, limits.file));
   for (const char* name : {"weights.safetensors", "model.safetensors"})
-    if (fs::exists(path / name, ignored)) return WeightsSource(SafetensorsFile(path / name));
+    if (fs::exists(path / name, ignored))
+      return WeightsSource(SafetensorsFile(path / name, limits.file));
   const fs::path index = path / "model.safetensors.index.json";
-  if (fs::exists(index, ignored)) return detail::open_shards(index);
+  if (fs::exists(index, ignored)) return detail::open_shards(index, limits);
   throw LoadError(detail::printable(path.string(), 400) +
                   ": expected weights.safetensors, model.safetensors or " +
                   "model.safetensors.index.json, found none");

@@ -83,9 +83,9 @@ struct ITransformerConfig {
     if (name == "imputation") return Task::imputation;
     if (name == "anomaly_detection") return Task::anomaly_detection;
     if (name == "classification") return Task::classification;
-    throw ConfigError(r.label() +
-                      ": task_name: expected long_term_forecast, short_term_forecast, " +
-                      "imputation, anomaly_detection or classification, found '" + name + "'");
+    throw ConfigError(
+        r.label() + ": task_name: expected long_term_forecast, short_term_forecast, " +
+        "imputation, anomaly_detection or classification, found '" + detail::printable(name) + "'");
   }
 };
 

@@ -68,7 +68,8 @@ struct MambaConfig {
       c.tie_embeddings = r.get_bool("tie_word_embeddings", true);
       const std::string act = r.get_string("hidden_act", "silu");
       if (act != "silu" && act != "swish")
-        throw ConfigError(r.label() + ": hidden_act: expected silu, found '" + act + "'");
+        throw ConfigError(r.label() + ": hidden_act: expected silu, found '" +
+                          detail::printable(act) + "'");
       return c;
     }
     c.d_model = r.get_int("d_model", 1, kMax);
@@ -82,7 +83,8 @@ struct MambaConfig {
     const auto ssm = r.section("ssm_cfg");
     const std::string layer = ssm.get_string("layer", "Mamba1");
     if (layer != "Mamba1")
-      throw ConfigError(r.label() + ": ssm_cfg.layer: expected Mamba1, found '" + layer + "'");
+      throw ConfigError(r.label() + ": ssm_cfg.layer: expected Mamba1, found '" +
+                        detail::printable(layer) + "'");
     ssm.reject_unknown({"layer", "d_state", "d_conv", "expand", "dt_rank", "bias", "conv_bias",
                         "dt_min", "dt_max", "dt_init", "dt_scale", "dt_init_floor",
                         "use_fast_path"});

@@ -112,8 +112,8 @@ struct MossFormer2Config {
       c.sampling_rate = 48000;
     } else {
       throw ConfigError(r.label() + ": layout: expected clearervoice_ss, clearervoice_ss_decode, " +
-                        "standalone, clearervoice_se48k or clearervoice_sr48k, found '" + layout +
-                        "'");
+                        "standalone, clearervoice_se48k or clearervoice_sr48k, found '" +
+                        detail::printable(layout) + "'");
     }
     if (c.layout != Layout::standalone) {
       c.norm = norm_named(r.get_string("norm", "ln"));

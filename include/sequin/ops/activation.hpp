@@ -24,7 +24,7 @@ inline Activation activation_named(std::string_view name, const std::string& lab
   if (name == "linear") return Activation::identity;
   throw ConfigError(label +
                     ": expected silu, gelu, gelu_new, relu, sigmoid, tanh or linear, found '" +
-                    std::string(name.substr(0, 60)) + "'");
+                    detail::printable(name, 60) + "'");
 }
 
 /// activation(x), elementwise.
