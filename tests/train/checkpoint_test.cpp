@@ -65,7 +65,7 @@ struct Training {
     s.child("optimizer", *adam);
     s.child("early_stopping", stopping);
     s.generator("generator", generator);
-    s.integer("step", step);
+    s.counter("step", step);
     s.real("loss", loss);
     s.reals("history", history);
     return s;
@@ -165,6 +165,22 @@ TEST_CASE("checkpoint: another model, scalar, config or version is refused and n
   save_parameters(file.path, a.list);
   CHECK_THROWS_WITH(load_checkpoint(file.path, same.state(), {}),
                     path + ": format is \"pt\", expected sequin.checkpoint");
+}
+
+TEST_CASE("checkpoint: counters that nothing counts to are refused and nothing changes",
+          "[train]") {
+  const File file("counters");
+  for (const std::int64_t step :
+       {std::int64_t{-1}, std::numeric_limits<std::int64_t>::min(),
+        std::numeric_limits<std::int64_t>::max(), (std::int64_t{1} << 53) + 1}) {
+    Training<float> a, b;
+    a.step = step;
+    save_checkpoint(file.path, a.state(), kConfig);
+    CHECK_THROWS_WITH(load_checkpoint(file.path, b.state(), kConfig),
+                      file.path.string() + ": checkpoint of another model or training: step is " +
+                          std::to_string(step) + ", expected 0 to 9007199254740992");
+    CHECK(b.same_as(Training<float>()));
+  }
 }
 
 TEST_CASE("checkpoint: truncated anywhere it is refused and nothing changes", "[train]") {

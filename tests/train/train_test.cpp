@@ -11,7 +11,9 @@
 #include "support/tensors.hpp"
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -355,6 +357,45 @@ TEST_CASE("train: another freezing, average or accumulation does not resume", "[
   other = o;
   other.rate_factors = {{"first.*", 0.5}};
   refused(other, "train.rate_factors is \"\", expected \"first.*=0.5\"");
+}
+
+TEST_CASE("train: a checkpoint whose numbers contradict each other does not resume", "[train]") {
+  const sequin_test::TemporaryFolder folder;
+  TrainOptions o = options();
+  o.checkpoint_dir = folder / "run";
+  run(o, Numbered{});
+  o.resume = true;
+  const auto path = o.checkpoint_dir / "checkpoint.safetensors";
+  const std::string whole = sequin_test::contents(path);
+  // The checkpoint with another number in a counter.
+  const auto refused = [&](const char* name, std::int64_t number, const std::string& text) {
+    std::string changed = whole;
+    {
+      const auto bytes = sequin_test::bytes_of(changed);
+      const auto file = SafetensorsFile::from_memory(bytes);
+      const auto at = static_cast<std::size_t>(file.find(name)->bytes.data() - bytes.data());
+      std::memcpy(changed.data() + at, &number, sizeof number);
+    }
+    sequin_test::put(path, changed);
+    INFO(name << " " << number);
+    try {
+      run(o, Numbered{});
+    } catch (const LoadError& e) {
+      INFO(e.what());
+      CHECK(std::string(e.what()).find(text) != std::string::npos);
+      return;
+    }
+    FAIL("resumed, expected: " << text);
+  };
+  refused("epoch", 2, "epoch 2, position -1 and the history do not belong together");
+  refused("order.position", 6, "epoch 4, position 6 and the history do not belong together");
+  constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min();
+  for (const char* name : {"epoch", "steps", "order.position", "interval.steps", "optimizer.steps",
+                           "early_stopping.epoch", "early_stopping.waited"})
+    for (const std::int64_t number : {least, -(least + 1)})
+      refused(name, number, std::string(name) + " is " + std::to_string(number) + ", expected ");
+  sequin_test::put(path, whole);
+  run(o, Numbered{});
 }
 
 TEST_CASE("train: what a killed run left half-written is cleared away", "[train]") {

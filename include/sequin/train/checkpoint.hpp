@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,6 +44,19 @@ DType stored_dtype(const typename StateList<T>::Entry& e) {
 template <class T>
 bool any_length(const typename StateList<T>::Entry& e) {
   return std::holds_alternative<std::vector<double>*>(e.value);
+}
+
+/// The first of the whole numbers stored for an entry that it cannot take; nullopt when it can.
+template <class T>
+std::optional<std::int64_t> impossible_number(const typename StateList<T>::Entry& e,
+                                              std::span<const std::byte> bytes) {
+  if (!std::holds_alternative<std::span<std::int64_t>>(e.value)) return std::nullopt;
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::int64_t)) {
+    std::int64_t number = 0;
+    std::memcpy(&number, bytes.data() + at, sizeof number);
+    if (number < e.least || number > e.most) return number;
+  }
+  return std::nullopt;
 }
 
 /// Adds ", what" or the first "what", at most a dozen times.
@@ -99,7 +113,7 @@ class Checkpoint {
  public:
   /// Throws LoadError: not there, not readable, damaged, truncated, no checkpoint, or of another
   /// version.
-  explicit Checkpoint(const std::filesystem::path& path) : file_(path), label_(path.string()) {
+  explicit Checkpoint(const std::filesystem::path& path) : file_(path), label_(file_.label()) {
     if (meta("format") != "sequin.checkpoint")
       throw LoadError(label_ + ": format is \"" + detail::printable(meta("format")) +
                       "\", expected sequin.checkpoint");
@@ -108,8 +122,8 @@ class Checkpoint {
                       "\", expected " + std::to_string(kCheckpointVersion));
   }
 
-  /// Compares scalar type, fingerprint and every name, type and shape with `state`, and changes
-  /// nothing. Throws one LoadError that lists what differs.
+  /// Compares scalar type, fingerprint and every name, type, shape and the range of counters with
+  /// `state`, and changes nothing. Throws one LoadError that lists what differs.
   template <Scalar T>
   void check(const StateList<T>& state, const CheckpointFingerprint& fingerprint) const {
     const std::string scalar = std::is_same_v<T, float> ? "float" : "double";
@@ -140,6 +154,10 @@ class Checkpoint {
             e.name + " is " + to_string(shape) + ", expected " + to_string(e.shape));
       else if (found->dtype != detail::stored_dtype<T>(e))
         detail::add_finding(findings, count, e.name + " has another element type");
+      else if (const auto number = detail::impossible_number<T>(e, found->bytes))
+        detail::add_finding(findings, count,
+                            e.name + " is " + std::to_string(*number) + ", expected " +
+                                std::to_string(e.least) + " to " + std::to_string(e.most));
     }
     for (const TensorEntry& entry : file_.tensors())
       if (!known.contains(entry.name))

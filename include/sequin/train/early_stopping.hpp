@@ -51,9 +51,9 @@ class EarlyStopping {
   template <class V>
   void visit_state(V& v) {
     v.real("best", best_);
-    v.integer("best_epoch", best_epoch_);
-    v.integer("epoch", epoch_);
-    v.integer("waited", waited_);
+    v.counter("best_epoch", best_epoch_);
+    v.counter("epoch", epoch_);
+    v.counter("waited", waited_);
   }
 
  private:

@@ -191,7 +191,7 @@ class Adam : public Optimizer<T> {
     this->visit_tensors(v, "exp_avg", exp_avg_);
     this->visit_tensors(v, "exp_avg_sq", exp_avg_sq_);
     this->visit_tensors(v, "max_exp_avg_sq", max_exp_avg_sq_);
-    v.integers("steps", std::span<std::int64_t>(this->steps_));
+    v.counters("steps", std::span<std::int64_t>(this->steps_));
     v.real("learning_rate", this->rate_);
   }
 
@@ -276,7 +276,7 @@ class Sgd : public Optimizer<T> {
   template <class V>
   void visit_state(V& v) {
     this->visit_tensors(v, "momentum_buffer", momentum_);
-    v.integers("steps", std::span<std::int64_t>(this->steps_));
+    v.counters("steps", std::span<std::int64_t>(this->steps_));
     v.real("learning_rate", this->rate_);
   }
 

@@ -5,6 +5,7 @@
 #include "sequin/core/random.hpp"
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +30,9 @@ class StateList {
     std::variant<Tensor<T, 1>, std::span<std::int64_t>, std::span<double>, std::vector<double>*,
                  Generator*>
         value;
+    /// Of whole numbers: a checkpoint that says other ones is refused.
+    std::int64_t least = std::numeric_limits<std::int64_t>::min();
+    std::int64_t most = std::numeric_limits<std::int64_t>::max();
   };
 
   const std::vector<Entry>& entries() const noexcept { return entries_; }
@@ -43,6 +47,15 @@ class StateList {
   }
   void integer(std::string_view name, std::int64_t& value) {
     integers(name, std::span<std::int64_t>(&value, 1));
+  }
+  /// Numbers that are counted up from `least`.
+  void counters(std::string_view name, std::span<std::int64_t> values, std::int64_t least = 0) {
+    integers(name, values);
+    entries_.back().least = least;
+    entries_.back().most = std::int64_t{1} << 53;
+  }
+  void counter(std::string_view name, std::int64_t& value, std::int64_t least = 0) {
+    counters(name, std::span<std::int64_t>(&value, 1), least);
   }
   void real(std::string_view name, double& value) {
     entries_.push_back({prefix_ + std::string(name), {1}, std::span<double>(&value, 1)});

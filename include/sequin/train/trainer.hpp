@@ -323,12 +323,12 @@ class Trainer {
     if (average_) s.child("average", *average_);
     s.generator("order.generator", order_);
     s.generator("order.epoch_start", epoch_order_);
-    s.integer("order.position", position_);
-    s.integer("epoch", epoch_);
-    s.integer("steps", steps_);
+    s.counter("order.position", position_, -1);
+    s.counter("epoch", epoch_, 1);
+    s.counter("steps", steps_);
     s.real("loss_sum", loss_sum_);
     s.real("interval.loss", interval_loss_);
-    s.integer("interval.steps", interval_steps_);
+    s.counter("interval.steps", interval_steps_);
     s.reals("history.train_loss", train_losses_);
     s.reals("history.val_loss", val_losses_);
     s.reals("history.learning_rate", rates_);
@@ -354,7 +354,7 @@ class Trainer {
     file.check(state(), fingerprint());
     const std::int64_t epoch = file.integer("epoch"), position = file.integer("order.position");
     const std::int64_t done = epoch - 1;
-    bool fits = epoch >= 1 && position >= -1 && position <= epoch_steps_.steps();
+    bool fits = position <= epoch_steps_.steps();
     for (const char* name : {"train_loss", "val_loss", "learning_rate", "best"})
       fits = fits && file.length(std::string("history.") + name) == done;
     if (!fits)

@@ -60,7 +60,7 @@ class WeightAverage {
   void visit_state(V& v) {
     for (std::size_t i = 0; i < averages_.size(); ++i)
       v.tensor("of." + weights_[i].name, weights_[i].shape, averages_[i]);
-    v.integer("updates", updates_);
+    v.counter("updates", updates_);
   }
 
  private:
