@@ -120,9 +120,16 @@ class ClippingCount {
   std::uint64_t run_ = 0, count_ = 0;
 };
 
+void check_count(const std::filesystem::path& path, std::uint64_t samples,
+                 const AudioLimits& limits) {
+  if (samples > limits.samples)
+    throw LoadError(shown(path) + ": expected at most " + std::to_string(limits.samples) +
+                    " samples, found " + std::to_string(samples) + " or more");
+}
+
 /// The average of the channels.
 std::vector<float> read_mixed(const std::filesystem::path& path, const Opened& o,
-                              std::uint64_t& clipped) {
+                              const AudioLimits& limits, std::uint64_t& clipped) {
   const auto channels = static_cast<std::size_t>(o.info.channels);
   constexpr std::size_t kBlock = 65536;
   const std::size_t block_frames = (std::max)(std::size_t{1}, kBlock / channels);
@@ -132,6 +139,7 @@ std::vector<float> read_mixed(const std::filesystem::path& path, const Opened& o
     const sf_count_t got =
         sf_readf_float(o.sound.get(), block.data(), static_cast<sf_count_t>(block_frames));
     if (got <= 0) break;
+    check_count(path, samples.size() + static_cast<std::uint64_t>(got), limits);
     for (std::size_t frame = 0; frame < static_cast<std::size_t>(got); ++frame) {
       double sum = 0;
       for (std::size_t c = 0; c < channels; ++c) {
@@ -159,10 +167,11 @@ std::vector<float> read_mixed(const std::filesystem::path& path, const Opened& o
 
 }  // namespace
 
-Audio read_audio(const std::filesystem::path& path, int rate, AudioNotes* notes) {
+Audio read_audio(const std::filesystem::path& path, int rate, AudioNotes* notes,
+                 const AudioLimits& limits) {
   const Opened o = open_sound(path);
   std::uint64_t clipped = 0;
-  Audio audio{read_mixed(path, o, clipped), o.info.samplerate};
+  Audio audio{read_mixed(path, o, limits, clipped), o.info.samplerate};
   const auto note = [&](const std::string& text) {
     if (notes != nullptr) notes->push_back(shown(path) + ": " + text);
   };
@@ -172,6 +181,11 @@ Audio read_audio(const std::filesystem::path& path, int rate, AudioNotes* notes)
     note("silent");
   if (rate == 0 || rate == audio.rate) return audio;
   note(std::to_string(audio.rate) + " Hz resampled to " + std::to_string(rate) + " Hz");
+  if (rate > audio.rate) {
+    const auto from = static_cast<std::uint64_t>(audio.rate), to = static_cast<std::uint64_t>(rate);
+    const std::uint64_t count = audio.samples.size();
+    check_count(path, count / from * to + count % from * to / from, limits);
+  }
   audio.samples = resample(audio.samples, audio.rate, rate);
   audio.rate = rate;
   if (audio.samples.empty())

@@ -3,6 +3,7 @@
 
 #include "sequin/core/shape.hpp"
 
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -24,11 +25,18 @@ struct Audio {
 /// "in.wav: 48000 Hz resampled to 8000 Hz"; empty when it was as wanted.
 using AudioNotes = std::vector<std::string>;
 
+/// What a file may ask of a reader; packed formats hold far more samples than bytes.
+struct AudioLimits {
+  std::uint64_t samples = std::uint64_t{1} << 30;  ///< of a channel, as stored and resampled
+};
+
 /// Reads a file as one channel at `rate` (0: the file's own): channels are averaged, other rates
 /// resampled. Notes say what was converted, and when the file is silent or clipped, which is no
-/// error. Throws LoadError naming the file when it is no audio, empty, shorter than its header says
-/// or holds NaN or infinity. Memory follows what the file really holds, whatever its header says.
-Audio read_audio(const std::filesystem::path& path, int rate = 0, AudioNotes* notes = nullptr);
+/// error. Throws LoadError naming the file when it is no audio, empty, shorter than its header
+/// says, beyond the limits or holds NaN or infinity. Memory follows what the file really holds,
+/// whatever its header says.
+Audio read_audio(const std::filesystem::path& path, int rate = 0, AudioNotes* notes = nullptr,
+                 const AudioLimits& limits = {});
 
 /// How samples are stored.
 enum class SampleFormat { kFloat, kPcm16, kPcm24 };

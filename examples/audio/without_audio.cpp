@@ -15,7 +15,7 @@ namespace {
 
 }  // namespace
 
-Audio read_audio(const std::filesystem::path&, int, AudioNotes*) { fail(); }
+Audio read_audio(const std::filesystem::path&, int, AudioNotes*, const AudioLimits&) { fail(); }
 AudioWriter::~AudioWriter() = default;
 void AudioWriter::add(const std::filesystem::path&, std::span<const float>, int, SampleFormat) {
   fail();

@@ -179,6 +179,61 @@ TEST_CASE("read_audio: hostile files are refused in one line", "[audio_file]") {
           ": sample 0 of channel 1: expected a number, found infinity");
 }
 
+TEST_CASE("read_audio: chunks that are strange, missing or in another order", "[audio_file]") {
+  const std::string samples = pcm({1, 2, 3, 4});
+  const auto chunk = [](const std::string& name, const std::string& data) {
+    return name + little(data.size(), 4) + data + std::string(data.size() % 2, '\0');
+  };
+  const auto fmt = [](std::size_t size, int tag, int block, int bits) {
+    std::string s = little(static_cast<std::uint64_t>(tag), 2) + little(1, 2) + little(8000, 4) +
+                    little(16000, 4) + little(static_cast<std::uint64_t>(block), 2) +
+                    little(static_cast<std::uint64_t>(bits), 2) + std::string(64, '\0');
+    return s.substr(0, size);
+  };
+  const auto read = [&](const std::string& chunks) {
+    return message(file("chunks.wav", "RIFF" + little(4 + chunks.size(), 4) + "WAVE" + chunks));
+  };
+  const std::string good = chunk("fmt ", fmt(16, 1, 2, 16)), data = chunk("data", samples);
+  REQUIRE(read(good + data) == "read");
+  REQUIRE(read(chunk("fmt ", fmt(18, 1, 2, 16)) + data) == "read");
+  for (const std::size_t size : {0, 14})
+    REQUIRE(read(chunk("fmt ", fmt(size, 1, 2, 16)) + data) != "read");
+  REQUIRE(read(data + good) != "read");
+  REQUIRE(read(data) != "read");
+  for (const int bits : {0, 64, 65535})
+    REQUIRE(read(chunk("fmt ", fmt(16, 1, 2, bits)) + data) != "read");
+  REQUIRE(read(chunk("fmt ", fmt(16, 1, 1, 7)) + data) == "read");  // 7 of the 8 bits of a byte
+  REQUIRE(read(chunk("fmt ", fmt(16, 0x4242, 2, 16)) + data) != "read");  // no such coding
+  // An odd size in its place, and a chunk that says it is 4 GB.
+  REQUIRE(read(chunk("LIST", "INFOx") + good + data) == "read");
+  REQUIRE(read("LIST" + little(0xFFFFFFF0u, 4) + good + data) != "read");
+  REQUIRE(read(good + "LIST" + little(0xFFFFFFF0u, 4) + data) != "read");
+  // What a block of samples is said to take is one thing or the other, never a crash.
+  for (const int block : {0, 1, 3, 65535}) read(chunk("fmt ", fmt(16, 1, block, 16)) + data);
+  read(good + good + data);
+  read(good + data + data);
+}
+
+TEST_CASE("read_audio: more samples than the limit are refused, also after resampling",
+          "[audio_file]") {
+  const auto path = file("limit.wav", wav(pcm({1, 2, 3, 4, 5, 6, 7, 8})));
+  AudioLimits limits;
+  limits.samples = 8;
+  REQUIRE(read_audio(path, 0, nullptr, limits).samples.size() == 8);
+  const auto refused = [&](int rate) {
+    try {
+      read_audio(path, rate, nullptr, limits);
+    } catch (const sequin::LoadError& e) {
+      return std::string(e.what()).substr(path.string().size());
+    }
+    return std::string("read");
+  };
+  REQUIRE(refused(16000) == ": expected at most 8 samples, found 16 or more");
+  REQUIRE(refused(4000) == "read");
+  limits.samples = 7;
+  REQUIRE(refused(0) == ": expected at most 7 samples, found 8 or more");
+}
+
 TEST_CASE("read_audio: every cut of a file is read or refused", "[audio_file]") {
   const std::string whole = wav(pcm({1, 2, 3, 4, 5}));
   for (std::size_t length = 0; length < whole.size(); ++length)
