@@ -58,6 +58,7 @@ void check_model(const Config& config) {
 void fuzz_config(std::span<const std::byte> bytes) {
   std::optional<Config> config;
   if (!accepts([&] { config = Config::parse(text_of(bytes), "config.json"); })) return;
+  require(text_of(bytes).find('\0') == std::string_view::npos, "a NUL byte hides nothing");
   check_getters(*config);
   check_model<Informer<float>>(*config);
   check_model<ITransformer<float>>(*config);
