@@ -41,7 +41,7 @@ refuses("separated by commas" generate ${mamba} --prompt 1,,2)
 refuses("--prompt" generate ${mamba} --prompt)
 refuses("none.json: expected a file" generate ${mamba} --prompt a --tokenizer none.json)
 refuses("model: expected object" generate ${mamba} --prompt a --tokenizer ${mamba}/config.json)
-refuses("'conv_state.0': expected F32" generate ${mamba} --prompt 1
+refuses("format: expected" generate ${mamba} --prompt 1
         --state ${mamba}/weights.safetensors)
 refuses("top_k" generate ${mamba} --prompt 1 --top-k -3)
 refuses("expected a language model" generate ${forecaster} --prompt 1)

@@ -1,14 +1,15 @@
 // sequin generate: continues text or token ids with a language model.
 #include "commands.hpp"
-#include "mamba_state.hpp"
 #include "models.hpp"
 #include "session_options.hpp"
 
 #include "common/progress.hpp"
 #include "sequin/io/json_writer.hpp"
 #include "sequin/io/load_model.hpp"
+#include "sequin/io/state_file.hpp"
 #include "sequin/io/tokenizer.hpp"
 #include "sequin/models/generate.hpp"
+#include "sequin/models/mamba.hpp"
 
 #include <CLI/CLI.hpp>
 

@@ -14,7 +14,7 @@ using namespace sequin;
 namespace {
 
 template <class T>
-using States = std::vector<Tensor<T, 2>>;
+using States = std::vector<StateTensor<T, 2>>;
 
 /// h_0 (cells, B, H) as one tensor for each cell, gradients included; zeros where there is none.
 template <class T>

@@ -203,5 +203,6 @@ TEST_CASE("recurrent blocks: wrong configurations and states are named") {
         }) == "Gru: the state has 1 tensors, expected 2 (num_layers * directions)");
   auto other = block.initial_state(3);
   auto mine = block.initial_state(1);
-  CHECK(message_of([&] { mine.assign(other); }) == "gru: the state is [3, 4], expected [1, 4]");
+  CHECK(message_of([&] { mine.assign(other); }) ==
+        "the state is of another model or batch: h.0 is [3, 4], expected [1, 4]");
 }

@@ -150,7 +150,7 @@ TEST_CASE("mamba: wrong tokens, masks and states are named", "[mamba]") {
   auto other = small_config();
   other.n_layer = 1;
   REQUIRE_THROWS_WITH(state.assign(Mamba<float>(other).initial_state(2)),
-                      Catch::Contains("1 layers"));
+                      Catch::Contains("the number of layers is 1, expected 2"));
 }
 
 TEST_CASE("mamba: no steps and no rows give empty outputs", "[mamba]") {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "sequin/blocks/linear.hpp"
+#include "sequin/core/stream_state.hpp"
+#include "sequin/core/stream_timing.hpp"
 #include "sequin/ops/causal_conv1d.hpp"
 #include "sequin/ops/elementwise.hpp"
 
@@ -18,8 +20,13 @@ struct CausalFsmnConfig {
 
 /// What a CausalFsmn remembers of B sequences: the last lorder - 1 steps of p.
 template <Scalar T>
-struct CausalFsmnState {
-  Tensor<T, 3> memory;  ///< (B, C, lorder - 1), oldest first
+struct CausalFsmnState : StreamState<CausalFsmnState<T>> {
+  StateTensor<T, 3> memory;  ///< (B, C, lorder - 1), oldest first
+
+  template <class V, class... S>
+  static void visit(V& v, S&... s) {
+    v.tensor("memory", s.memory...);
+  }
 };
 
 /// y_t = x_t + p_t + sum_i a_i * p_{t-i}, i = 0 .. lorder - 1, with p = project(relu(linear(x)))
@@ -51,8 +58,11 @@ class CausalFsmn {
 
   /// The state before the first step: zeros.
   State initial_state(index_t batch) const {
-    return {Tensor<T, 3>({batch, config_.dim, config_.lorder - 1})};
+    State state;
+    state.memory = Tensor<T, 3>({batch, config_.dim, config_.lorder - 1});
+    return state;
   }
+  StreamTiming timing() const noexcept { return {config_.lorder, 0, 0}; }
 
   /// x (B, T, C) -> (B, T, C), any T >= 0. With a state, the sequence continues where the last call
   /// ended: any cutting into calls gives the result of one call. Throws ShapeError. Real-time safe

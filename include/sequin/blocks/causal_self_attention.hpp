@@ -4,6 +4,7 @@
 #include "sequin/blocks/forward_context.hpp"
 #include "sequin/blocks/key_value_cache.hpp"
 #include "sequin/blocks/linear.hpp"
+#include "sequin/core/stream_timing.hpp"
 #include "sequin/ops/attention.hpp"
 #include "sequin/ops/rotary.hpp"
 #include "sequin/ops/shape.hpp"
@@ -104,6 +105,9 @@ class CausalSelfAttention {
     }
     return o_proj.forward(reshape<3>(o, x.shape()));
   }
+
+  /// With a cache: everything so far.
+  StreamTiming timing() const noexcept { return StreamTiming::unbounded(); }
 
   KeyValueCache<T> initial_cache(index_t batch, index_t capacity) const {
     return KeyValueCache<T>(batch, config_.num_key_value_heads, config_.head_dim(), capacity);

@@ -8,27 +8,15 @@ namespace sequin::inline SEQUIN_ABI {
 
 /// What a Gru remembers of B sequences. A copy is independent.
 template <Scalar T>
-struct GruState {
+struct GruState : StreamState<GruState<T>> {
   /// (B, H) for each layer and direction, in the order of PyTorch's h_0.
-  std::vector<Tensor<T, 2>> h;
+  std::vector<StateTensor<T, 2>> h;
   bool turned = false;  ///< from which end the next step reads the weights; no result depends on it
 
-  GruState() = default;
-  explicit GruState(std::vector<Tensor<T, 2>> states) : h(std::move(states)) {}
-  GruState(const GruState& other) : h(detail::copied_states(other.h)), turned(other.turned) {}
-  GruState(GruState&&) noexcept = default;
-  GruState& operator=(GruState other) noexcept {
-    h = std::move(other.h);
-    turned = other.turned;
-    return *this;
+  template <class V, class... S>
+  static void visit(V& v, S&... s) {
+    v.tensors("h", s.h...);
   }
-
-  /// Back to zeros. Real-time safe.
-  void reset() noexcept {
-    for (auto& t : h) t.fill(T{0});
-  }
-  /// Copies another state of the same extents into this one's memory. Throws ShapeError.
-  void assign(const GruState& other) { detail::assign_states("gru", h, other.h); }
 };
 
 /// `torch.nn.GRU` with batch_first; Cho et al., "Learning Phrase Representations using RNN
@@ -50,7 +38,11 @@ class Gru : public detail::RecurrentLayers<T, kernels::kGruGates> {
       : detail::RecurrentLayers<T, kernels::kGruGates>("Gru", config) {}
 
   /// The state before the first step: zeros.
-  State initial_state(index_t batch) const { return State(this->zero_states(batch)); }
+  State initial_state(index_t batch) const {
+    State state;
+    state.h = this->zero_states(batch);
+    return state;
+  }
 
   /// x (B, T, I) -> (B, T, H), or (B, T, 2 H) with both directions, any T >= 0. With a state, the
   /// sequence continues from it and it becomes h_n: in one direction any cutting into calls gives

@@ -1,7 +1,7 @@
 /// Keys and values of the past, for attention that goes on where it stopped.
 #pragma once
 
-#include "sequin/core/tensor.hpp"
+#include "sequin/core/stream_state.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -12,7 +12,7 @@ namespace sequin::inline SEQUIN_ABI {
 /// doubles when it is full. Each head's lie together, as attention reads them: (B, G, capacity, P).
 /// A copy is independent.
 template <Scalar T>
-class KeyValueCache {
+class KeyValueCache : public StreamState<KeyValueCache<T>> {
  public:
   KeyValueCache() = default;
   /// Empty, for B sequences; memory is touched only as it fills. Throws ShapeError.
@@ -22,7 +22,7 @@ class KeyValueCache {
 
   KeyValueCache(const KeyValueCache& other)
       : KeyValueCache(other.batch(), other.heads(), other.width(), other.capacity()) {
-    assign(other);
+    this->assign(other);
   }
   KeyValueCache(KeyValueCache&&) noexcept = default;
   KeyValueCache& operator=(KeyValueCache other) noexcept {
@@ -56,25 +56,16 @@ class KeyValueCache {
   View<const T, 4> keys() const noexcept { return view(keys_); }
   View<const T, 4> values() const noexcept { return view(values_); }
 
-  /// Forgets everything; keeps the memory.
-  void reset() noexcept { length_ = 0; }
   /// Forgets all but the first `length` steps, as when a continuation is taken back. Real-time
   /// safe.
   void truncate(index_t length) noexcept {
     length_ = (std::min)(length_, (std::max)(length, index_t{0}));
   }
 
-  /// True when `other` is a cache of the same batch, heads and width.
-  bool fits(const KeyValueCache& other) const noexcept {
-    return batch() == other.batch() && heads() == other.heads() && width() == other.width();
-  }
-  /// Copies what `other`, which fits, holds into this cache's own memory.
-  void assign(const KeyValueCache& other) {
-    length_ = 0;
-    if (other.length_ > capacity()) reserve(other.length_);
-    copy(other.keys(), keys_, 0);
-    copy(other.values(), values_, 0);
-    length_ = other.length_;
+  template <class V, class... S>
+  static void visit(V& v, S&... s) {
+    v.steps("keys", StateSteps{s.keys_, s.length_, 2}...);
+    v.steps("values", StateSteps{s.values_, s.length_, 2}...);
   }
 
   /// Memory for `capacity` steps, or as many as there are.

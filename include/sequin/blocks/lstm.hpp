@@ -8,35 +8,15 @@ namespace sequin::inline SEQUIN_ABI {
 
 /// What an Lstm remembers of B sequences. A copy is independent.
 template <Scalar T>
-struct LstmState {
+struct LstmState : StreamState<LstmState<T>> {
   /// (B, H) for each layer and direction, in the order of PyTorch's h_0 and c_0.
-  std::vector<Tensor<T, 2>> h, c;
+  std::vector<StateTensor<T, 2>> h, c;
   bool turned = false;  ///< from which end the next step reads the weights; no result depends on it
 
-  LstmState() = default;
-  LstmState(std::vector<Tensor<T, 2>> hidden, std::vector<Tensor<T, 2>> cell)
-      : h(std::move(hidden)), c(std::move(cell)) {}
-  LstmState(const LstmState& other)
-      : h(detail::copied_states(other.h)),
-        c(detail::copied_states(other.c)),
-        turned(other.turned) {}
-  LstmState(LstmState&&) noexcept = default;
-  LstmState& operator=(LstmState other) noexcept {
-    h = std::move(other.h);
-    c = std::move(other.c);
-    turned = other.turned;
-    return *this;
-  }
-
-  /// Back to zeros. Real-time safe.
-  void reset() noexcept {
-    for (auto& t : h) t.fill(T{0});
-    for (auto& t : c) t.fill(T{0});
-  }
-  /// Copies another state of the same extents into this one's memory. Throws ShapeError.
-  void assign(const LstmState& other) {
-    detail::assign_states("lstm", h, other.h);
-    detail::assign_states("lstm", c, other.c);
+  template <class V, class... S>
+  static void visit(V& v, S&... s) {
+    v.tensors("h", s.h...);
+    v.tensors("c", s.c...);
   }
 };
 
@@ -55,7 +35,10 @@ class Lstm : public detail::RecurrentLayers<T, kernels::kLstmGates> {
 
   /// The state before the first step: zeros.
   State initial_state(index_t batch) const {
-    return State(this->zero_states(batch), this->zero_states(batch));
+    State state;
+    state.h = this->zero_states(batch);
+    state.c = this->zero_states(batch);
+    return state;
   }
 
   /// x (B, T, I) -> (B, T, H), or (B, T, 2 H) with both directions, any T >= 0. With a state, the

@@ -3,6 +3,8 @@
 
 #include "sequin/blocks/linear.hpp"
 #include "sequin/core/no_grad.hpp"
+#include "sequin/core/stream_state.hpp"
+#include "sequin/core/stream_timing.hpp"
 #include "sequin/ops/activation.hpp"
 #include "sequin/ops/causal_conv1d.hpp"
 #include "sequin/ops/elementwise.hpp"
@@ -60,12 +62,18 @@ struct MambaMixerConfig {
   }
 };
 
-/// What a mixer remembers of a sequence.
+/// What a mixer remembers of B sequences.
 template <Scalar T>
-struct MambaMixerState {
-  Tensor<T, 3>
-      conv_state;          ///< (B, E, d_conv): the last raw inputs of the convolution, oldest first
-  Tensor<T, 3> ssm_state;  ///< (B, E, N)
+struct MambaMixerState : StreamState<MambaMixerState<T>> {
+  /// (B, E, d_conv): the last raw inputs of the convolution, oldest first.
+  StateTensor<T, 3> conv_state;
+  StateTensor<T, 3> ssm_state;  ///< (B, E, N)
+
+  template <class V, class... S>
+  static void visit(V& v, S&... s) {
+    v.tensor("conv_state", s.conv_state...);
+    v.tensor("ssm_state", s.ssm_state...);
+  }
 };
 
 /// `Mamba` of mamba_ssm/modules/mamba_simple.py; Gu and Dao, "Mamba: Linear-Time Sequence Modeling
@@ -102,9 +110,13 @@ class MambaMixer {
 
   /// The state before the first step: zeros.
   State initial_state(index_t batch) const {
-    return {Tensor<T, 3>({batch, config_.d_inner(), config_.d_conv}),
-            Tensor<T, 3>({batch, config_.d_inner(), config_.d_state})};
+    State state;
+    state.conv_state = Tensor<T, 3>({batch, config_.d_inner(), config_.d_conv});
+    state.ssm_state = Tensor<T, 3>({batch, config_.d_inner(), config_.d_state});
+    return state;
   }
+  /// The scan sees everything so far.
+  StreamTiming timing() const noexcept { return StreamTiming::unbounded(); }
 
   /// v (B, T, D) -> (B, T, D), any T >= 0. With a state, the sequence continues where the last call
   /// ended, and the state is updated: any cutting into calls gives the result of one call. `mask`

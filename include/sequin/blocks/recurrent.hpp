@@ -4,6 +4,8 @@
 #include "sequin/blocks/forward_context.hpp"
 #include "sequin/blocks/initialize.hpp"
 #include "sequin/core/parameter.hpp"
+#include "sequin/core/stream_state.hpp"
+#include "sequin/core/stream_timing.hpp"
 #include "sequin/ops/recurrent.hpp"
 #include "sequin/ops/shape.hpp"
 
@@ -131,6 +133,8 @@ class RecurrentLayers {
   /// For Session: inputs of one step of a row.
   index_t stream_width() const noexcept { return config_.input_size; }
   bool accepts(std::span<const T>) const noexcept { return !config_.bidirectional; }
+  /// Of one direction.
+  StreamTiming timing() const noexcept { return StreamTiming::unbounded(); }
 
  protected:
   /// x through all layers. `run` (x, parameters, options, cell) computes one layer and direction.
@@ -151,8 +155,8 @@ class RecurrentLayers {
   }
 
   /// The states of `cells()` cells, zeros.
-  std::vector<Tensor<T, 2>> zero_states(index_t batch) const {
-    std::vector<Tensor<T, 2>> states;
+  std::vector<StateTensor<T, 2>> zero_states(index_t batch) const {
+    std::vector<StateTensor<T, 2>> states;
     for (std::size_t i = 0; i < cells.size(); ++i)
       states.push_back(Tensor<T, 2>({batch, config_.hidden_size}));
     return states;
@@ -193,27 +197,6 @@ class RecurrentLayers {
   RecurrentConfig config_;
   std::vector<PackedRecurrent<T>> packed_;
 };
-
-/// Copies `from` into `to`'s own memory. Throws ShapeError when they differ in extents.
-template <Scalar T>
-void assign_states(const char* name, std::vector<Tensor<T, 2>>& to,
-                   const std::vector<Tensor<T, 2>>& from) {
-  if (to.size() != from.size())
-    throw ShapeError(std::string(name) + ": the state has " + std::to_string(from.size()) +
-                     " tensors, expected " + std::to_string(to.size()));
-  for (std::size_t i = 0; i < to.size(); ++i)
-    if (to[i].shape() != from[i].shape())
-      throw ShapeError(std::string(name) + ": the state is " + to_string(from[i].shape()) +
-                       ", expected " + to_string(to[i].shape()));
-  for (std::size_t i = 0; i < to.size(); ++i) to[i].copy_from(from[i].span());
-}
-
-template <Scalar T>
-std::vector<Tensor<T, 2>> copied_states(const std::vector<Tensor<T, 2>>& from) {
-  std::vector<Tensor<T, 2>> to;
-  for (const auto& t : from) to.push_back(t.clone());
-  return to;
-}
 
 }  // namespace detail
 

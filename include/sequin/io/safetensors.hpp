@@ -111,6 +111,23 @@ class SafetensorsFile {
 void save_safetensors(const std::filesystem::path& path, std::span<const TensorEntry> entries,
                       const std::map<std::string, std::string>& metadata = {});
 
+/// The bytes of that file. Throws LoadError as above.
+std::vector<std::byte> safetensors_bytes(std::span<const TensorEntry> entries,
+                                         const std::map<std::string, std::string>& metadata = {});
+
+namespace detail {
+
+/// What a file holds before its data, and the order in which the entries' data follow.
+struct SafetensorsHead {
+  std::string bytes;
+  std::vector<std::size_t> order;
+};
+
+SafetensorsHead safetensors_head(const std::string& label, std::span<const TensorEntry> entries,
+                                 const std::map<std::string, std::string>& metadata);
+
+}  // namespace detail
+
 #if SEQUIN_BODIES
 
 SEQUIN_INLINE SafetensorsFile::SafetensorsFile(const std::filesystem::path& path,
@@ -206,10 +223,9 @@ SEQUIN_INLINE void SafetensorsFile::check_tiling(const std::vector<detail::Heade
                     std::to_string(data_size));
 }
 
-SEQUIN_INLINE void save_safetensors(const std::filesystem::path& path,
-                                    std::span<const TensorEntry> entries,
-                                    const std::map<std::string, std::string>& metadata) {
-  const std::string label = detail::printable(path.string(), 400);
+SEQUIN_INLINE detail::SafetensorsHead detail::safetensors_head(
+    const std::string& label, std::span<const TensorEntry> entries,
+    const std::map<std::string, std::string>& metadata) {
   std::unordered_set<std::string_view> seen{"__metadata__"};
   std::vector<std::size_t> order(entries.size());
   for (std::size_t i = 0; i < entries.size(); ++i) {
@@ -266,12 +282,31 @@ SEQUIN_INLINE void save_safetensors(const std::filesystem::path& path,
   }
   header += '}';
   header.append((8 - header.size() % 8) % 8, ' ');
-  AtomicFile file(path);
   const std::uint64_t length = header.size();
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(header);
-  for (const std::size_t i : order) file.write(entries[i].bytes);
+  std::string head(sizeof length, '\0');
+  std::memcpy(head.data(), &length, sizeof length);
+  return {head + header, std::move(order)};
+}
+
+SEQUIN_INLINE void save_safetensors(const std::filesystem::path& path,
+                                    std::span<const TensorEntry> entries,
+                                    const std::map<std::string, std::string>& metadata) {
+  const auto head =
+      detail::safetensors_head(detail::printable(path.string(), 400), entries, metadata);
+  AtomicFile file(path);
+  file.write(head.bytes);
+  for (const std::size_t i : head.order) file.write(entries[i].bytes);
   file.commit();
+}
+
+SEQUIN_INLINE std::vector<std::byte> safetensors_bytes(
+    std::span<const TensorEntry> entries, const std::map<std::string, std::string>& metadata) {
+  const auto head = detail::safetensors_head("memory", entries, metadata);
+  const auto first = std::as_bytes(std::span(head.bytes));
+  std::vector<std::byte> bytes(first.begin(), first.end());
+  for (const std::size_t i : head.order)
+    bytes.insert(bytes.end(), entries[i].bytes.begin(), entries[i].bytes.end());
+  return bytes;
 }
 
 #endif

@@ -131,53 +131,12 @@ class MambaLayer {
 
 /// What the model remembers of B sequences: one mixer state a layer. A copy is independent.
 template <Scalar T>
-class MambaState {
- public:
+struct MambaState : StreamState<MambaState<T>> {
   std::vector<MambaMixerState<T>> layers;
 
-  MambaState() = default;
-  MambaState(const MambaState& other) : layers(other.layers) {
-    for (auto& layer : layers) {
-      layer.conv_state = layer.conv_state.clone();
-      layer.ssm_state = layer.ssm_state.clone();
-    }
-  }
-  MambaState(MambaState&&) noexcept = default;
-  MambaState& operator=(MambaState other) noexcept {
-    layers = std::move(other.layers);
-    return *this;
-  }
-
-  /// Back to before the first step.
-  void reset() noexcept {
-    for (auto& layer : layers) {
-      layer.conv_state.fill(T{0});
-      layer.ssm_state.fill(T{0});
-    }
-  }
-
-  /// Copies the values of `other` into this state's own memory.
-  /// Throws ShapeError when it is not of the same model and batch.
-  void assign(const MambaState& other) {
-    const auto same = [](const auto& a, const auto& b) {
-      return a.conv_state.shape() == b.conv_state.shape() &&
-             a.ssm_state.shape() == b.ssm_state.shape();
-    };
-    if (!std::equal(layers.begin(), layers.end(), other.layers.begin(), other.layers.end(), same))
-      throw ShapeError("MambaState: the state is of another model or batch: " + describe(other) +
-                       ", expected " + describe(*this));
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      layers[i].conv_state.copy_from(std::as_const(other.layers[i].conv_state).span());
-      layers[i].ssm_state.copy_from(std::as_const(other.layers[i].ssm_state).span());
-    }
-  }
-
- private:
-  static std::string describe(const MambaState& s) {
-    if (s.layers.empty()) return "no layers";
-    return std::to_string(s.layers.size()) + " layers of conv_state " +
-           to_string(s.layers[0].conv_state.shape()) + " and ssm_state " +
-           to_string(s.layers[0].ssm_state.shape());
+  template <class V, class... S>
+  static void visit(V& v, S&... s) {
+    v.children("layers", s.layers...);
   }
 };
 
@@ -238,6 +197,7 @@ class Mamba {
     for (const auto& layer : layers_) state.layers.push_back(layer.mixer.initial_state(batch));
     return state;
   }
+  StreamTiming timing() const noexcept { return StreamTiming::unbounded(); }
   /// One token a row.
   index_t stream_width() const noexcept { return 1; }
   bool accepts(std::span<const std::int64_t> ids) const noexcept {

@@ -55,39 +55,19 @@ class TimeMoeLayer {
 /// What the model remembers of B series: keys and values of every layer, and which steps were
 /// padding. A copy is independent.
 template <Scalar T>
-class TimeMoeState {
+class TimeMoeState : public StreamState<TimeMoeState<T>> {
  public:
   std::vector<KeyValueCache<T>> layers;
-  Tensor<bool, 2> key_mask;  ///< (B, at least length), undefined while nothing was padding
+  StateTensor<bool, 2> key_mask;  ///< (B, at least length), undefined while nothing was padding
 
-  TimeMoeState() = default;
-  TimeMoeState(const TimeMoeState& other)
-      : layers(other.layers), key_mask(other.key_mask.clone()) {}
-  TimeMoeState(TimeMoeState&&) noexcept = default;
-  TimeMoeState& operator=(TimeMoeState other) noexcept {
-    layers = std::move(other.layers);
-    key_mask = std::move(other.key_mask);
-    return *this;
+  template <class V, class... S>
+  static void visit(V& v, S&... s) {
+    v.children("layers", s.layers...);
+    v.step_mask("key_mask", s.key_mask...);
   }
 
   /// Steps so far.
   index_t length() const noexcept { return layers.empty() ? 0 : layers[0].length(); }
-
-  /// Back to before the first step.
-  void reset() noexcept {
-    for (auto& layer : layers) layer.reset();
-    key_mask = {};
-  }
-
-  /// Copies what `other` remembers into this state's own memory.
-  /// Throws ShapeError when it is not of the same model and batch.
-  void assign(const TimeMoeState& other) {
-    const auto same = [](const auto& a, const auto& b) { return a.fits(b); };
-    if (!std::equal(layers.begin(), layers.end(), other.layers.begin(), other.layers.end(), same))
-      throw ShapeError("TimeMoeState: the state is of another model or batch");
-    for (std::size_t i = 0; i < layers.size(); ++i) layers[i].assign(other.layers[i]);
-    key_mask = other.key_mask.clone();
-  }
 
   /// Adds L steps of which those where mask (B, L) is 0 are padding; none is where it is undefined.
   void append_mask(const Tensor<std::int64_t, 2>& mask, index_t steps) {
@@ -220,6 +200,7 @@ class TimeMoe {
       state.layers.push_back(layer.self_attn.initial_cache(batch, capacity));
     return state;
   }
+  StreamTiming timing() const noexcept { return StreamTiming::unbounded(); }
   /// One time point a row: C values.
   index_t stream_width() const noexcept { return config_.input_size; }
   /// A value that is not finite would stay in the cache.

@@ -73,10 +73,12 @@ class Session {
   /// The state after the steps so far. Copy it to keep it.
   const State& state() const noexcept { return state_; }
   /// Continues from another state, e.g. one that a prompt left. Throws ShapeError when it is not
-  /// one of this model and batch. Not real-time safe.
+  /// one of this model and batch. Real-time safe where the state's `assign` is.
   void set_state(const State& state) { state_.assign(state); }
 
   index_t batch() const noexcept { return batch_; }
+  /// Values of a row that a step gives.
+  index_t output_width() const noexcept { return output_.extent(1); }
   /// Bytes that a step needs besides weights and state.
   std::size_t arena_bytes() const noexcept { return arena_.capacity(); }
 

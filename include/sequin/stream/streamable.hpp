@@ -12,7 +12,7 @@ template <class T, std::size_t Rank>
 class Tensor;
 
 /// `StreamInput` is what one step takes per row of the batch: a token id, a sample. `State` is a
-/// value: a copy is independent.
+/// value: a copy is independent (core/stream_state.hpp).
 template <class M>
 concept Streamable = requires(const M& model, typename M::State& state,
                               std::span<const typename M::StreamInput> input) {
