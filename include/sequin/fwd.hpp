@@ -91,7 +91,7 @@ class ITransformer;
 template <Scalar T>
 class Mamba;
 template <Scalar T>
-class MambaState;
+struct MambaState;
 template <Scalar T>
 class MossFormer2;
 template <Scalar T>
