@@ -2,7 +2,6 @@
 
 #include "../common/plot.hpp"
 
-#include "sequin/io/atomic_file.hpp"
 #include "sequin/io/json_writer.hpp"
 #include "sequin/train/metrics_log.hpp"
 
@@ -76,13 +75,6 @@ void plot_curves(const std::filesystem::path& svg, const std::string& title,
   }
   plot.best_epoch = static_cast<std::size_t>(r.best_epoch);
   sequin_examples::plot_training(svg, plot);
-}
-
-void write_text(const std::filesystem::path& path, const std::string& text) {
-  remove_leftovers(path);
-  AtomicFile file(path);
-  file.write(text);
-  file.commit();
 }
 
 }  // namespace sequin_cli

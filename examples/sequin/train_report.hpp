@@ -1,6 +1,8 @@
 /// What `sequin train` leaves behind: scores beside naive forecasts, metrics as JSON, the curves.
 #pragma once
 
+#include "../common/write_text.hpp"
+
 #include "sequin/train/metrics.hpp"
 #include "sequin/train/train_options.hpp"
 
@@ -35,7 +37,6 @@ void plot_curves(const std::filesystem::path& svg, const std::string& title,
                  const std::string& loss, const sequin::TrainResult& result,
                  const std::filesystem::path& log);
 
-/// Whole or not at all. Throws LoadError.
-void write_text(const std::filesystem::path& path, const std::string& text);
+using sequin_examples::write_text;
 
 }  // namespace sequin_cli
