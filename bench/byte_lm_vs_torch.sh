@@ -3,7 +3,7 @@
 # usage: bench/byte_lm_vs_torch.sh TEXT [STEPS] [THREADS]      Needs python3-torch.
 set -eu
 text=$(realpath "$1")
-steps=${2:-30}
+steps=${2:-12}
 threads=${3:-1}
 cd "$(dirname "$0")/.."
 dir=build/bench-byte-lm
@@ -12,7 +12,7 @@ cmake --build --preset release --target byte_lm >/dev/null
 rm -rf "$dir"
 train() {
   build/release/bin/byte_lm examples/configs/mamba_bytes.json --text "$text" -o "$dir" --quiet \
-    --steps "$steps" --warm-up 10 --threads "$threads" "$@"
+    --batch-size 4 --steps "$steps" --warm-up 4 --threads "$threads" "$@"
 }
 train --record "$steps"
 train --log-every 1
