@@ -59,9 +59,10 @@ void report(const BenchArguments& a, const char* what, const sequin_examples::Me
 
 /// The model that `load` gives, and how long that took.
 template <class Model>
-Model timed(const BenchArguments& a, Model (*load)(const std::filesystem::path&)) {
+Model timed(const BenchArguments& a,
+            Model (*load)(const std::filesystem::path&, const WeightsLimits&)) {
   const auto start = std::chrono::steady_clock::now();
-  Model model = load(a.dir);
+  Model model = load(a.dir, {});
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   const auto count = static_cast<double>(parameters(model).count());
   if (a.json) {
