@@ -80,15 +80,19 @@ class Model(nn.Module):
         )
         self.projector = nn.Linear(width, c["pred_len"])
 
-    def forward(self, x):
+    def forward(self, x, marks=None):
+        variates = x.shape[-1]
         mean = x.mean(1, keepdim=True).detach()
         x = x - mean
         deviation = torch.sqrt(x.var(1, keepdim=True, unbiased=False) + 1e-5)
-        h = self.enc_embedding["value_embedding"]((x / deviation).transpose(1, 2))
+        x = x / deviation
+        if marks is not None:  # each mark is one more token; its forecast is dropped
+            x = torch.cat([x, marks], -1)
+        h = self.enc_embedding["value_embedding"](x.transpose(1, 2))
         h = F.dropout(h, self.p, self.training)
         for layer in self.encoder["attn_layers"]:
             h = layer(h, self.p)
-        y = self.projector(self.encoder["norm"](h)).transpose(1, 2)
+        y = self.projector(self.encoder["norm"](h)).transpose(1, 2)[..., :variates]
         return y * deviation + mean
 
 
