@@ -196,7 +196,7 @@ TEST_CASE("read_audio: chunks that are strange, missing or in another order", "[
   const std::string good = chunk("fmt ", fmt(16, 1, 2, 16)), data = chunk("data", samples);
   REQUIRE(read(good + data) == "read");
   REQUIRE(read(chunk("fmt ", fmt(18, 1, 2, 16)) + data) == "read");
-  for (const std::size_t size : {0, 14})
+  for (const std::size_t size : {0u, 14u})
     REQUIRE(read(chunk("fmt ", fmt(size, 1, 2, 16)) + data) != "read");
   REQUIRE(read(data + good) != "read");
   REQUIRE(read(data) != "read");
