@@ -137,7 +137,7 @@ TEST_CASE("block stream: any cutting into blocks gives one pass, late by the lat
     const index_t hops = 60 / hop;
     const auto x = wavy<float, 3>({1, hops, hop}, 0.4);
     const auto whole = model.forward(x);
-    for (const std::size_t block : {1, 2, 3, 7, 32, 64}) {
+    for (const std::size_t block : {1u, 2u, 3u, 7u, 32u, 64u}) {
       BlockStream stream(model);
       const auto late = static_cast<std::size_t>(stream.timing().latency);
       REQUIRE(late == static_cast<std::size_t>(hop) - 1);
