@@ -1,6 +1,6 @@
-/// All of Sequin but what is opt-in: core/eigen.hpp, core/eigen_tensor.hpp, core/thread_pool.hpp,
-/// autograd/grad_check.hpp, blocks/expert_parallel_moe.hpp, io/tokenizer.hpp, train/mpi.hpp and
-/// fwd.hpp.
+/// All of Sequin but what is opt-in: core/eigen.hpp, core/eigen_tensor.hpp, core/module_trace.hpp,
+/// core/thread_pool.hpp, autograd/grad_check.hpp, blocks/expert_parallel_moe.hpp, io/tokenizer.hpp,
+/// train/mpi.hpp and fwd.hpp.
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
@@ -37,6 +37,7 @@
 #include "sequin/core/arena.hpp"
 #include "sequin/core/assignment.hpp"
 #include "sequin/core/error.hpp"
+#include "sequin/core/module_probe.hpp"
 #include "sequin/core/no_grad.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/parameter.hpp"

@@ -69,8 +69,9 @@ class AttentionLayer {
     Tensor<T, 4> o = config_.kind == AttentionKind::full ? full(q, k, v, context)
                                                          : prob_sparse(q, k, v, context);
     if (config_.mix) o = transpose(o, 1, 2);
-    return out_projection.forward(
-        reshape<3>(o, {queries.extent(0), queries.extent(1), heads * config_.d_values}));
+    const Tensor<T, 3> joined =
+        reshape<3>(o, {queries.extent(0), queries.extent(1), heads * config_.d_values});
+    return probe(*this, out_projection.forward(joined));
   }
 
   void initialize(Generator& generator) {

@@ -35,7 +35,8 @@ class BatchNorm1d {
   /// x (..., C) -> (..., C). Throws ShapeError.
   template <std::size_t Rank>
   Tensor<T, Rank> forward(const Tensor<T, Rank>& x, const ForwardContext<T>& context = {}) const {
-    if (!context.training()) return batch_norm(x, running_mean, running_var, weight, bias, eps);
+    if (!context.training())
+      return probe(*this, batch_norm(x, running_mean, running_var, weight, bias, eps));
     BatchStatistics<T> batch;
     auto y = batch_norm_train(x, weight, bias, eps, batch);
     const double unbiased = static_cast<double>(x.rows()) / static_cast<double>(x.rows() - 1);
@@ -43,7 +44,7 @@ class BatchNorm1d {
     move(running_var, batch.variance, unbiased);
     Tensor<T, 0> count = num_batches_tracked;
     *count.data() += 1;
-    return y;
+    return probe(*this, std::move(y));
   }
 
   void visit(Visitor<T>& v) {

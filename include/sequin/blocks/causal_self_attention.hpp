@@ -103,7 +103,7 @@ class CausalSelfAttention {
         context.attention_maps->push_back(attention_weights(q, cache->keys(), options, mask));
       o = attention(q, cache->keys(), cache->values(), options, mask);
     }
-    return o_proj.forward(reshape<3>(o, x.shape()));
+    return probe(*this, o_proj.forward(reshape<3>(o, x.shape())));
   }
 
   /// With a cache: everything so far.

@@ -25,7 +25,7 @@ class Conv1d {
 
   /// x (B, T, in) -> (B, T', out). Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& x) const {
-    return conv1d(x, weight, bias, options_, &packed_);
+    return probe(*this, conv1d(x, weight, bias, options_, &packed_));
   }
 
   void initialize(Generator& generator) { init::torch_default(weight, bias, generator); }

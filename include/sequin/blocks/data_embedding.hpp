@@ -73,7 +73,7 @@ class DataEmbedding {
     Tensor<T, 3> y = tokenConv.forward(x);
     if (marks.defined()) y = y + temporal_embedding.forward(marks);
     if (positions) y = y + slice(pe, 1, 0, x.extent(1));
-    return dropout(y, config_.dropout, context);
+    return probe(*this, dropout(y, config_.dropout, context));
   }
 
   /// The convolution is drawn from N(0, 2 / fan_in), Kaiming's normal; its bias, where there is
@@ -124,7 +124,7 @@ class InvertedEmbedding {
     Tensor<T, 3> tokens = transpose(x, 1, 2);
     if (marks.defined()) tokens = concat(tokens, transpose(marks, 1, 2), 1);
     const Tensor<T, 3> y = value_embedding.forward(tokens);
-    return dropout(y, dropout_, context);
+    return probe(*this, dropout(y, dropout_, context));
   }
 
   void initialize(Generator& generator) { value_embedding.initialize(generator); }

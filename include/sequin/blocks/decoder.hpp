@@ -50,7 +50,7 @@ class DecoderLayer {
     const Tensor<T, 3> own = joined(x, self_attention.forward(x, x, x, context), norm1);
     const Tensor<T, 3> h =
         joined(own, cross_attention.forward(own, memory, memory, context), norm2);
-    return joined(h, conv2.forward(drop(conv1.forward(h, activation_))), norm3);
+    return probe(*this, joined(h, conv2.forward(drop(conv1.forward(h, activation_))), norm3));
   }
 
   void initialize(Generator& generator) {

@@ -50,7 +50,7 @@ class DilatedDenseNet {
       out = prelu(instance_norm(out, s.norm_weight, s.norm_bias), s.slope);
       if (j + 1 < stages.size()) stack = concat(out, stack, 2);
     }
-    return out;
+    return probe(*this, std::move(out));
   }
 
   void initialize(Generator& generator) {

@@ -25,8 +25,8 @@ class DistilConv {
 
   /// x (B, T, C) -> (B, about T / 2, C). Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, const ForwardContext<T>& context = {}) const {
-    return max_pool1d(elu(norm.forward(downConv.forward(x), context)), index_t{3}, index_t{2},
-                      index_t{1});
+    const Tensor<T, 3> y = elu(norm.forward(downConv.forward(x), context));
+    return probe(*this, max_pool1d(y, index_t{3}, index_t{2}, index_t{1}));
   }
 
   void initialize(Generator& generator) { downConv.initialize(generator); }

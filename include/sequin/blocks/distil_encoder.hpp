@@ -34,7 +34,7 @@ class DistilEncoder {
       x = attn_layers[i].forward(x, context);
       if (i < conv_layers.size()) x = conv_layers[i].forward(x, context);
     }
-    return norm.forward(x);
+    return probe(*this, norm.forward(x));
   }
 
   void initialize(Generator& generator) {

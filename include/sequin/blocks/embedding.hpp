@@ -23,7 +23,7 @@ class Embedding {
   /// ShapeError naming the first token out of range.
   Tensor<T, 3> forward(const Tensor<std::int64_t, 2>& ids,
                        const PackedWeight<T>* packed = nullptr) const {
-    return embedding(weight, ids, packed);
+    return probe(*this, embedding(weight, ids, packed));
   }
 
   void visit(Visitor<T>& v) { v.parameter("weight", weight); }

@@ -42,7 +42,7 @@ class EncoderLayer {
     const Tensor<T, 3> attended = attention.forward(x, x, x, context);
     const Tensor<T, 3> h = add_layer_norm(x, drop(attended), norm1.weight, norm1.bias, norm1.eps);
     const Tensor<T, 3> y = drop(conv2.forward(drop(conv1.forward(h, activation_))));
-    return add_layer_norm(h, y, norm2.weight, norm2.bias, norm2.eps);
+    return probe(*this, add_layer_norm(h, y, norm2.weight, norm2.bias, norm2.eps));
   }
 
   void initialize(Generator& generator) {
@@ -82,7 +82,7 @@ class Encoder {
   /// x (B, T, D) -> (B, T, D).
   Tensor<T, 3> forward(Tensor<T, 3> x, const ForwardContext<T>& context = {}) const {
     for (const auto& layer : attn_layers) x = layer.forward(x, context);
-    return norm.forward(x);
+    return probe(*this, norm.forward(x));
   }
 
   void initialize(Generator& generator) {

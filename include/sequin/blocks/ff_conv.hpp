@@ -25,7 +25,7 @@ class ScaleNorm {
   /// x (..., D) -> (..., D).
   template <std::size_t Rank>
   Tensor<T, Rank> forward(const Tensor<T, Rank>& x) const {
-    return scale_norm(x, g, eps);
+    return probe(*this, scale_norm(x, g, eps));
   }
 
   void visit(Visitor<T>& v) { v.parameter("g", g); }
@@ -64,7 +64,7 @@ class FFConvM {
     const Tensor<T, 3> z = linear.forward(normed, Activation::silu);
     const Tensor<T, 3> y =
         depthwise_conv1d(z, conv_weight, {(conv_weight.extent(2) - 1) / 2, 1, true});
-    return dropout(y, kDropout, context);
+    return probe(*this, dropout(y, kDropout, context));
   }
 
   void initialize(Generator& generator) {

@@ -70,7 +70,7 @@ class FlashGau {
     const Tensor<T, 3> u = slice(hidden, 2, half, 2 * half);
     const Tensor<T, 3> gate = sigmoid(slice(attended, 2, 0, half) * u);
     const Tensor<T, 3> out = slice(attended, 2, half, 2 * half) * v * gate;
-    return x + to_out.forward(out, context);
+    return probe(*this, x + to_out.forward(out, context));
   }
 
   void initialize(Generator& generator) {

@@ -61,12 +61,12 @@ class Fsmn {
   /// x (B, T, C) -> (B, T, C). Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& x) const {
     const Tensor<T, 3> p = project.forward(linear.forward(x, Activation::relu));
-    if (config_.kind == FsmnKind::dilated) return x + conv.forward(p);
+    if (config_.kind == FsmnKind::dilated) return probe(*this, x + conv.forward(p));
     const DepthwiseConv1dOptions same{config_.lorder - 1};
     Tensor<T, 3> memory = depthwise_conv1d(p, conv1, {config_.lorder - 1, 1, true});
     if (config_.kind == FsmnKind::dual)
       memory = memory + depthwise_conv1d(repeat_groups(memory, conv2.extent(1)), conv2, same);
-    return x + memory;
+    return probe(*this, x + memory);
   }
 
   void initialize(Generator& generator) {
@@ -135,7 +135,7 @@ class GatedFsmnBlock {
     const Tensor<T, 3> r = norm1.forward(prelu(conv1.forward(x), slope));
     const Tensor<T, 3> a = fsmn.forward(to_u.forward(r, context));
     const Tensor<T, 3> gated = to_v.forward(r, context) * a + r;
-    return conv2.forward(norm2.forward(gated)) + x;
+    return probe(*this, conv2.forward(norm2.forward(gated)) + x);
   }
 
   void initialize(Generator& generator) {

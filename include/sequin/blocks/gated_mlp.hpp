@@ -30,7 +30,8 @@ class GatedMLP {
   Tensor<T, 3> forward(const Tensor<T, 3>& x) const {
     const Tensor<T, 3> both = fc1.forward(x);
     const index_t width = fc2.weight.extent(1);
-    return fc2.forward(slice(both, 2, 0, width) * silu(slice(both, 2, width, 2 * width)));
+    return probe(*this,
+                 fc2.forward(slice(both, 2, 0, width) * silu(slice(both, 2, width, 2 * width))));
   }
 
   void initialize(Generator& generator) {

@@ -14,6 +14,7 @@ template <Scalar T, std::size_t WeightRank>
 class AffineMap {
  public:
   using value_type = T;
+  using module_type = AffineMap;  ///< of Linear and PointwiseConv1d too
 
   Tensor<T, WeightRank> weight;
   Tensor<T, 1> bias;  ///< (out), undefined without bias
@@ -30,7 +31,9 @@ class AffineMap {
   template <std::size_t Rank>
   Tensor<T, Rank> forward(const Tensor<T, Rank>& x,
                           Activation activation = Activation::identity) const {
-    return linear(x, weight, bias, activation, &packed_);
+    Tensor<T, Rank> y = linear(x, weight, bias, activation, &packed_);
+    if (activation == Activation::identity) return probe(*this, std::move(y));
+    return y;  // the official module ends before its activation
   }
 
   void initialize(Generator& generator) { init::torch_default(weight, bias, generator); }

@@ -149,9 +149,10 @@ class MambaMixer {
     scan.delta_bias = dt_proj.bias;
     scan.delta_softplus = true;
     const Tensor<T, 2> a = negative_exp_A_log();
-    return out_proj.forward(state == nullptr
-                                ? selective_scan<T>(x, delta, a, b, c, scan).y
-                                : selective_scan<T>(x, delta, a, b, c, scan, &state->ssm_state));
+    const Tensor<T, 3> y = state == nullptr
+                               ? selective_scan<T>(x, delta, a, b, c, scan).y
+                               : selective_scan<T>(x, delta, a, b, c, scan, &state->ssm_state);
+    return probe(*this, out_proj.forward(y));
   }
 
   /// Draws fresh parameters as the official constructor does: A_log = log(1..N), D = 1, dt between

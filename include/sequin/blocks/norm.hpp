@@ -24,7 +24,7 @@ class LayerNorm {
   /// x (..., width). Throws ShapeError.
   template <std::size_t Rank>
   Tensor<T, Rank> forward(const Tensor<T, Rank>& x) const {
-    return layer_norm(x, weight, bias, eps);
+    return probe(*this, layer_norm(x, weight, bias, eps));
   }
 
   void visit(Visitor<T>& v) {
@@ -48,7 +48,7 @@ class RMSNorm {
   /// x (..., width). Throws ShapeError.
   template <std::size_t Rank>
   Tensor<T, Rank> forward(const Tensor<T, Rank>& x) const {
-    return rms_norm(x, weight, eps);
+    return probe(*this, rms_norm(x, weight, eps));
   }
 
   void visit(Visitor<T>& v) { v.parameter("weight", weight); }
@@ -71,7 +71,8 @@ class Norm {
 
   template <std::size_t Rank>
   Tensor<T, Rank> forward(const Tensor<T, Rank>& x) const {
-    return bias.defined() ? layer_norm(x, weight, bias, eps) : rms_norm(x, weight, eps);
+    return probe(*this,
+                 bias.defined() ? layer_norm(x, weight, bias, eps) : rms_norm(x, weight, eps));
   }
 
   void visit(Visitor<T>& v) {

@@ -104,6 +104,7 @@ class SparseMoe {
                                shared_expert_gate.forward(tokens, Activation::sigmoid))
                          : Tensor<T, 2>(tokens.shape());
     for (index_t e = 0; e < plan.experts(); ++e) {
+      const NoProbe<T> sorted;  // an expert has its tokens in another order than officially
       const SwiGLU<T>& expert = experts[static_cast<std::size_t>(e)];
       // Recorded even without tokens: its gradients are zeros then, not missing.
       if (plan.count(e) == 0 && recording(tokens, expert.down_proj.weight) == nullptr) continue;
@@ -111,7 +112,7 @@ class SparseMoe {
       y = add_expert(std::move(y), made, r.routing_weights, plan, e);
     }
     if (routing != nullptr) *routing = std::move(r);
-    return reshape<Rank>(y, x.shape());
+    return probe(*this, reshape<Rank>(y, x.shape()));
   }
 
   void initialize(Generator& generator) {

@@ -49,6 +49,21 @@ class SpeechNorm {
 
   /// x (B, T, C) -> (B, T, C). Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, const ForwardContext<T>& context = {}) const {
+    return probe(*this, normalised(x, context));
+  }
+
+  void visit(Visitor<T>& v) {
+    v.parameter("weight", weight);
+    v.parameter("bias", bias);
+    v.parameter("weight", weight2);
+    v.parameter("bias", bias2);
+    v.parameter("weight", weight3);
+    v.parameter("bias", bias3);
+    if (kind_ == SpeechNormKind::batch) batch.visit(v);
+  }
+
+ private:
+  Tensor<T, 3> normalised(const Tensor<T, 3>& x, const ForwardContext<T>& context) const {
     switch (kind_) {
       case SpeechNormKind::batch:
         return batch.forward(x, context);
@@ -63,17 +78,6 @@ class SpeechNorm {
                              : global_norm(x, flat(weight2), flat(bias2), eps_);
   }
 
-  void visit(Visitor<T>& v) {
-    v.parameter("weight", weight);
-    v.parameter("bias", bias);
-    v.parameter("weight", weight2);
-    v.parameter("bias", bias2);
-    v.parameter("weight", weight3);
-    v.parameter("bias", bias3);
-    if (kind_ == SpeechNormKind::batch) batch.visit(v);
-  }
-
- private:
   template <std::size_t Rank>
   static Tensor<T, 1> flat(const Tensor<T, Rank>& t) {
     return reshape<1>(t, {t.extent(0)});

@@ -25,7 +25,7 @@ class SwiGLU {
   /// x (..., D) -> (..., D). Throws ShapeError.
   template <std::size_t Rank>
   Tensor<T, Rank> forward(const Tensor<T, Rank>& x) const {
-    return down_proj.forward(gate_proj.forward(x, activation_) * up_proj.forward(x));
+    return probe(*this, down_proj.forward(gate_proj.forward(x, activation_) * up_proj.forward(x)));
   }
 
   void initialize(Generator& generator) {

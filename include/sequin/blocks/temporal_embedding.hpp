@@ -110,7 +110,7 @@ class CalendarEmbedding {
   /// marks (B, T, M) -> (B, T, D). For timeF M is that of the frequency, else month, day, weekday,
   /// hour and, for `t`, quarter of the hour. Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& marks) const {
-    if (kind_ == TimeEmbedding::timeF) return embed.forward(marks);
+    if (kind_ == TimeEmbedding::timeF) return probe(*this, embed.forward(marks));
     const bool minutes = minute_embed.weight.defined();
     if (marks.extent(2) < (minutes ? 5 : 4))
       throw ShapeError("CalendarEmbedding: marks are " + to_string(marks.shape()) +
@@ -121,7 +121,7 @@ class CalendarEmbedding {
     };
     Tensor<T, 3> y =
         row(hour_embed, 3) + row(weekday_embed, 2) + row(day_embed, 1) + row(month_embed, 0);
-    return minutes ? y + row(minute_embed, 4) : y;
+    return probe(*this, minutes ? y + row(minute_embed, 4) : y);
   }
 
   /// Throws ConfigError when the tables are sinusoids of an odd width.

@@ -2,6 +2,7 @@
 /// counting, casting and printing all use it.
 #pragma once
 
+#include "sequin/core/module_probe.hpp"
 #include "sequin/core/tensor.hpp"
 
 #include <concepts>
@@ -49,11 +50,11 @@ struct ParameterList {
 ///       v.derived(*this);                // calls refresh_derived() when constants are prepared
 ///     }
 ///
-/// `parameters(model)` and `prepare(model)` below are the walks that exist.
+/// `parameters(model)`, `modules(model)` and `prepare(model)` below are the walks that exist.
 template <class T>
 class Visitor {
  public:
-  enum class Walk { kList, kRequireGrad, kPrepare, kPrepareForInference };
+  enum class Walk { kList, kModules, kRequireGrad, kPrepare, kPrepareForInference };
 
   explicit Visitor(Walk walk, bool on = true) : walk_(walk), on_(on) {}
   /// Asks for the gradients of the parameters whose name `wanted` likes.
@@ -85,7 +86,9 @@ class Visitor {
   template <class Block>
   void child(std::string_view name, Block& block) {
     const std::size_t length = prefix_.size();
-    prefix_.append(name).append(".");
+    prefix_.append(name);
+    if (walk_ == Walk::kModules) modules_.push_back({module_id(block), prefix_});
+    prefix_.append(".");
     block.visit(*this);
     prefix_.resize(length);
   }
@@ -118,6 +121,7 @@ class Visitor {
   }
 
   ParameterList<T> take() { return std::move(list_); }
+  std::vector<NamedModule> take_modules() { return std::move(modules_); }
 
  private:
   template <std::size_t Rank>
@@ -146,6 +150,7 @@ class Visitor {
   std::function<bool(std::string_view)> wanted_;
   std::string prefix_;
   ParameterList<T> list_;
+  std::vector<NamedModule> modules_;
 };
 
 /// All parameters and buffers of a block, in the order of its `visit`.
@@ -154,6 +159,14 @@ auto parameters(Block& block) {
   Visitor<typename Block::value_type> v(Visitor<typename Block::value_type>::Walk::kList);
   block.visit(v);
   return v.take();
+}
+
+/// All blocks below a block under their official paths, in the order of its `visit`.
+template <class Block>
+std::vector<NamedModule> modules(Block& block) {
+  Visitor<typename Block::value_type> v(Visitor<typename Block::value_type>::Walk::kModules);
+  block.visit(v);
+  return v.take_modules();
 }
 
 /// Asks for (or no longer asks for) gradients with respect to every parameter.

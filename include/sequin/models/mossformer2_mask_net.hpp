@@ -47,7 +47,7 @@ class MossFormerStack {
     y = norm.forward(y);
     if (intra_linear) y = intra_linear->forward(y);
     y = intra_norm.forward(y, context);
-    return config_.skip_around_intra ? y + x : y;
+    return probe(*this, config_.skip_around_intra ? y + x : y);
   }
 
   void initialize(Generator& generator) {

@@ -40,7 +40,7 @@ class TimeMoeLayer {
                        Routing<T>* routing, const ForwardContext<T>& context) const {
     h = h + self_attn.forward(input_layernorm.forward(h), rotary, key_mask, cache, context);
     const Tensor<T, 3> z = post_attention_layernorm.forward(h);
-    return h + (dense ? dense->forward(z) : mixture->forward(z, routing));
+    return probe(*this, h + (dense ? dense->forward(z) : mixture->forward(z, routing)));
   }
 
   void visit(Visitor<T>& v) {
