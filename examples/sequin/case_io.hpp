@@ -2,12 +2,15 @@
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
+#include "sequin/core/module_trace.hpp"
 #include "sequin/core/parameter.hpp"
 #include "sequin/io/safetensors.hpp"
 
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sequin_cli {
@@ -26,6 +29,7 @@ struct OwnedTensor {
 struct RunOptions {
   bool grad = false;
   bool stream = false;
+  bool trace = false;           ///< keep what the modules recorded in the file put out
   index_t generate_length = 0;  ///< tokens in all, 0: as the config says
 };
 
@@ -98,6 +102,31 @@ class CaseIo {
     }
   }
 
+  /// From here on keeps what those blocks of `model` put out that the file has as `mid.<path>`, if
+  /// the options ask for it. The model must stay where it is.
+  template <class Model>
+  void trace(Model& model, const RunOptions& options) {
+    if (!options.trace) return;
+    trace_.emplace(model, [this](std::string_view path) {
+      return file_->find("mid." + std::string(path)) != nullptr;
+    });
+  }
+
+  /// What was kept, named by module path, in the order of execution; ends the trace.
+  std::vector<OwnedTensor> take_modules() {
+    std::vector<OwnedTensor> modules;
+    if (!trace_) return modules;
+    for (const auto& m : trace_->outputs()) {
+      const auto bytes = std::as_bytes(std::span<const T>(m.values));
+      modules.push_back({m.path,
+                         sequin::dtype_of<T>,
+                         {m.shape.begin(), m.shape.end()},
+                         {bytes.begin(), bytes.end()}});
+    }
+    trace_.reset();
+    return modules;
+  }
+
   const std::string& label() const { return file_->label(); }
 
  private:
@@ -143,6 +172,7 @@ class CaseIo {
 
   const sequin::SafetensorsFile* file_;
   std::vector<OwnedTensor>* outputs_;
+  std::optional<sequin::ModuleTrace<T>> trace_;
 };
 
 }  // namespace sequin_cli

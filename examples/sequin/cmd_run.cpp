@@ -1,5 +1,7 @@
 // sequin run and sequin check: a case through its model, written or compared.
 #include "commands.hpp"
+#include "compare.hpp"
+#include "compare_modules.hpp"
 #include "models.hpp"
 #include "score.hpp"
 #include "session_options.hpp"
@@ -26,55 +28,33 @@ struct RunArguments {
   RunOptions run;
   bool use_double = false;
   double tolerance = 0;
+  bool list_modules = false;
   SessionOptions session;
 };
 
-std::vector<OwnedTensor> run_case(const RunArguments& a, const SafetensorsFile& file) {
+/// What a case gave.
+struct Results {
+  std::vector<OwnedTensor> outputs;
+  std::vector<OwnedTensor> modules;  ///< named by path; only when traced
+};
+
+Results run_case(const RunArguments& a, const SafetensorsFile& file) {
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const ModelInfo& model = model_of(config);
   const ThreadScope threads(a.session);
-  std::vector<OwnedTensor> outputs;
+  Results results;
   if (a.use_double) {
     if (model.run_double == nullptr)
       throw ConfigError("--double: this program was built with SEQUIN_PROGRAM_DOUBLE=OFF");
-    CaseIo<double> io(file, outputs);
+    CaseIo<double> io(file, results.outputs);
     model.run_double(io, config, a.dir, a.run);
+    results.modules = io.take_modules();
   } else {
-    CaseIo<float> io(file, outputs);
+    CaseIo<float> io(file, results.outputs);
     model.run_float(io, config, a.dir, a.run);
+    results.modules = io.take_modules();
   }
-  return outputs;
-}
-
-std::vector<double> as_doubles(DType dtype, std::span<const std::byte> bytes) {
-  std::vector<double> values(bytes.size() / dtype_size(dtype));
-  convert_elements<double>(dtype, bytes, values);
-  return values;
-}
-
-double largest(const std::vector<double>& v) {
-  double top = 0;
-  for (const double x : v) top = (std::max)(top, std::abs(x));
-  return top;
-}
-
-/// max|a - b| / max(max|b|, floor); infinite where one is NaN and the other is not.
-double relative_error(const std::vector<double>& a, const std::vector<double>& b, double floor) {
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
-    if (a[i] == b[i]) continue;
-    const double d = std::abs(a[i] - b[i]);
-    if (std::isnan(d)) return INFINITY;
-    worst = (std::max)(worst, d);
-  }
-  const double scale = (std::max)(largest(b), floor);
-  return worst == 0 ? 0 : worst / (scale > 0 ? scale : 1);
-}
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  const std::vector<index_t> s(shape.begin(), shape.end());
-  return to_string(std::span<const index_t>(s));
+  return results;
 }
 
 bool is_integer(DType d) {
@@ -96,11 +76,11 @@ bool compare(const OwnedTensor& ours, const TensorEntry& official, const TensorE
     std::printf("  %-44s %s\n", ours.name.c_str(), equal ? "equal" : "NOT EQUAL");
     return equal;
   }
-  const double error = relative_error(a, b, floor);
+  const double error = difference(a, b, floor).relative;
   double best = error;
   double limit = tolerance;
   if (twin != nullptr && twin->shape == official.shape) {
-    const double against_twin = relative_error(a, as_doubles(twin->dtype, twin->bytes), floor);
+    const double against_twin = difference(a, as_doubles(twin->dtype, twin->bytes), floor).relative;
     if (twin_tolerance < tolerance) {
       best = against_twin;
       limit = twin_tolerance;
@@ -120,7 +100,9 @@ int check(const RunArguments& a) {
   if (const TensorEntry* generated = file.find("output.generated");
       generated != nullptr && generated->shape.size() == 2)
     args.run.generate_length = static_cast<index_t>(generated->shape[1]);
-  std::vector<OwnedTensor> ours = run_case(args, file);
+  args.run.trace = !a.run.stream;
+  Results results = run_case(args, file);
+  std::vector<OwnedTensor>& ours = results.outputs;
   if (!a.data.empty()) append_test_scores(dir, a.data, ours);
 
   // Float results hold 2e-5 (gradients ten times that); double ones 1e-6 against float64 twins.
@@ -163,12 +145,13 @@ int check(const RunArguments& a) {
   if (compared == 0)
     throw LoadError(file.label() + ": expected tensors named output.*, found none");
   std::printf("%s\n", holds ? "holds" : "DOES NOT HOLD");
+  report_modules(file, results.modules, {tolerance, holds, a.list_modules, a.run.stream});
   return holds ? kDone : kAnswerIsNo;
 }
 
 int run(const RunArguments& a) {
   const SafetensorsFile file = SafetensorsFile::open(a.input);
-  const std::vector<OwnedTensor> outputs = run_case(a, file);
+  const std::vector<OwnedTensor> outputs = run_case(a, file).outputs;
   std::vector<TensorEntry> entries;
   for (const OwnedTensor& t : outputs) {
     entries.push_back({t.name, t.dtype, t.shape, t.bytes});
@@ -208,10 +191,13 @@ static void add_check(CLI::App& app, Action& chosen) {
       app.add_subcommand("check", "Compare with the recorded outputs in DIR/io.safetensors");
   cmd->footer(
       "Example: sequin check DIR --grad --double\n"
-      "Exit code 0 when every output holds, 1 when one does not.");
+      "Exit code 0 when every output holds, 1 when one does not. Of a file that records the "
+      "outputs\n"
+      "of inner modules (mid.<path>) it then names the first module that diverges.");
   const auto a = common(cmd);
   cmd->add_option("--tol", a->tolerance, "relative tolerance (2e-5; gradients ten times that)")
       ->check(CLI::PositiveNumber);
+  cmd->add_flag("--modules", a->list_modules, "a line for each recorded module (mid.*) too");
   cmd->add_option("--data", a->data, "the series' CSV, for cases that record test scores");
   cmd->callback([&chosen, a] { chosen = [a] { return check(*a); }; });
 }

@@ -34,6 +34,7 @@ void run_informer(CaseIo<T>& io, const Config& config, const std::filesystem::pa
     throw ConfigError(dir.string() + ": --stream: expected a causal model, found Informer, which " +
                       "sees its whole window at once");
   auto model = load_model<Informer<T>>(dir);
+  io.trace(model, options);
   const InformerConfig& c = model.config();
   auto x = io.template get<3>("x_enc");
   const bool forecasts = c.forecasts();

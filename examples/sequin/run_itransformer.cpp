@@ -18,6 +18,7 @@ void run_itransformer(CaseIo<T>& io, const Config& config, const std::filesystem
                       ": --stream: expected a causal model, found iTransformer, which " +
                       "sees its whole window at once");
   auto model = load_model<ITransformer<T>>(dir);
+  io.trace(model, options);
   const ITransformerConfig& c = model.config();
   auto x = io.template get<3>("x_enc");
   auto marks = io.template maybe<3>("x_mark_enc");

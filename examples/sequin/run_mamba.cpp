@@ -56,6 +56,7 @@ template <class T>
 void run_mamba(CaseIo<T>& io, const Config& config, const std::filesystem::path& dir,
                const RunOptions& options) {
   auto model = load_model<Mamba<T>>(dir);
+  io.trace(model, options);
   const auto ids = io.template integers<std::int64_t, 2>("input_ids");
   Tensor<T, 2> mask;
   if (io.has("attention_mask")) {

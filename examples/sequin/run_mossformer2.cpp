@@ -18,6 +18,7 @@ void run_mossformer2(CaseIo<T>& io, const Config& config, const std::filesystem:
     throw ConfigError(dir.string() + ": --stream: expected a causal model, found MossFormer2, " +
                       "whose norms and convolutions see the whole utterance");
   auto model = load_model<MossFormer2<T>>(dir);
+  io.trace(model, options);
   const MossFormer2Config& c = model.config();
   if (c.decodes_in_segments) {
     const auto mixture = io.template get<2>("mixture");

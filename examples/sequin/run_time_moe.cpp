@@ -111,6 +111,7 @@ template <class T>
 void run_time_moe(CaseIo<T>& io, const Config&, const std::filesystem::path& dir,
                   const RunOptions& options) {
   auto model = load_model<TimeMoe<T>>(dir);
+  io.trace(model, options);
   const TimeMoeConfig& c = model.config();
   if (!io.has("input_ids") && !io.has("series"))
     throw LoadError(io.label() + ": expected 'input.input_ids' or 'input.series', found neither");
