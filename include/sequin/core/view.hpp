@@ -8,8 +8,9 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
-/// Does not own. `T` may be const. Element (i, j, ...) is at `data()[i * stride(0) + j * stride(1)
-/// + ...]`. Valid as long as what it was made from. Real-time safe.
+/// Does not own. `T` may be const. Element (i, j, ...) is at
+/// `data()[i * stride(0) + j * stride(1) + ...]`. Valid as long as what it was made from. Real-time
+/// safe.
 template <class T, std::size_t Rank>
 class View {
  public:

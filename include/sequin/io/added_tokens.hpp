@@ -28,7 +28,7 @@ struct AddedToken {
 
 namespace detail {
 
-/// \w as far as it matters beside a token.
+/// `\w` as far as it matters beside a token.
 inline bool is_word_character(char32_t c) {
   return is_letter(c) || is_number(c) || is_mark(c) || c == '_';
 }

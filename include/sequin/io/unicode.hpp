@@ -124,7 +124,7 @@ struct NormalForms {
 
 }  // namespace detail::unicode
 
-/// General category L, N or M (Unicode's \p{L}, \p{N}, \p{M}).
+/// General category L, N or M: `\p{L}`, `\p{N}` and `\p{M}` in patterns.
 inline bool is_letter(char32_t c) noexcept {
   static const detail::unicode::Set set(detail::unicode::kLetters);
   return set.holds(c);
@@ -137,7 +137,7 @@ inline bool is_mark(char32_t c) noexcept {
   static const detail::unicode::Set set(detail::unicode::kMarks);
   return set.holds(c);
 }
-/// The property White_Space (\s).
+/// The property White_Space: `\s` in patterns.
 constexpr bool is_space(char32_t c) noexcept {
   return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
