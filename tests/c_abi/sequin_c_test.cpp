@@ -96,6 +96,21 @@ TEST_CASE("c_abi: the C program prints the forecast of the C++ model") {
   CHECK(contents(output) == expected);
 }
 
+TEST_CASE("c_abi: the code of docs/c_abi.md forecasts") {
+  const auto saved = saved_itransformer();
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(saved.folder.path());
+  std::filesystem::create_directory_symlink(".", "model");
+  const auto x = wavy<float, 3>({1, 12, 3}, 0.2);
+  const float* const history = x.data();
+  const std::size_t columns = 3;
+  Tensor<float, 3> y({1, 5, 3});
+  float* const forecast = y.data();
+#include "from_docs/c_abi/forecast.inc"
+  std::filesystem::current_path(before);
+  CHECK(identical(y, saved.model.forward(x)));
+}
+
 TEST_CASE("c_abi: an iTransformer tells its sizes and takes any columns and marks") {
   const auto saved = saved_itransformer();
   const Forecaster forecaster(saved.path());

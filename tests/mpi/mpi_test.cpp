@@ -30,6 +30,15 @@ double largest_difference(const std::vector<T>& a, const std::vector<T>& b) {
   return worst;
 }
 
+/// The program of docs/distributed.md: compiled only, as MPI begins once in a process.
+[[maybe_unused]] int as_documented(TrainOptions options) {
+  sequin_test::SmallNet<float> model;
+  sequin_test::NumberedPoints<float> source;
+  const auto loss = [&](const auto& b) { return mse_loss(model.forward(b.x), b.y); };
+  const auto validate = [] { return 0.0; };
+#include "from_docs/distributed/run-with-mpi.inc"
+}
+
 template <class T>
 void check_training(double rounding) {
   TrainOptions o = small_options(5);
