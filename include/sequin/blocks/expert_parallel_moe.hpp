@@ -55,6 +55,7 @@ class ExpertParallelMoe {
     const Tensor<T, 2> ones({here.tokens(), 1}, T{1});
     Tensor<T, 2> made(guests.shape());
     for (index_t e = 0; e < here.experts(); ++e) {
+      const NoProbe<T> guests_too;  // not this rank's tokens alone
       const SwiGLU<T>& expert = experts[static_cast<std::size_t>(e)];
       // Recorded even without tokens, as in SparseMoe.
       if (here.count(e) == 0 && recording(guests, expert.down_proj.weight) == nullptr) continue;
@@ -67,7 +68,7 @@ class ExpertParallelMoe {
                          : Tensor<T, 2>(tokens.shape());
     y = return_tokens(std::move(y), made, r.routing_weights, exchange);
     if (routing != nullptr) *routing = std::move(r);
-    return reshape<Rank>(y, x.shape());
+    return probe(*this, reshape<Rank>(y, x.shape()));
   }
 
   /// The weights that SparseMoe::initialize draws, of which this rank keeps its own.
