@@ -22,7 +22,7 @@ namespace {
 
 }  // namespace
 
-TEST_CASE("docs/realtime.md: its programs do what it says") {
+TEST_CASE("realtime.md: its programs do what it says") {
   const sequin_test::TemporaryFolder folder;
   const auto path = folder / "state.safetensors";
   const auto x = sequin_test::wavy<float, 1>({256}, 0.1);

@@ -37,19 +37,19 @@ class Renamed {
 
 }  // namespace
 
-TEST_CASE("docs: README.md loads a model in one line") {
+TEST_CASE("README.md loads a model in one line") {
   const sequin_test::WorkingFolder folder;
   folder.put_model<sequin::Mamba<float>>("mamba-130m-hf", kMamba);
 #include "from_docs/readme/load.inc"
   CHECK(model.config().vocab_size == 304);
 }
 
-TEST_CASE("docs: models.md uses a block alone") {
+TEST_CASE("models.md uses a block alone") {
 #include "from_docs/models/gated-fsmn.inc"
   CHECK(y.shape() == sequin::Shape<3>{1, 100, 64});
 }
 
-TEST_CASE("docs: guide/run.md runs what it loads") {
+TEST_CASE("guide/run.md runs what it loads") {
   const sequin_test::WorkingFolder folder;
   folder.put_model<sequin::Mamba<float>>("mamba-130m-hf", kMamba);
   folder.put_model<sequin::ITransformer<float>>(
@@ -65,7 +65,7 @@ TEST_CASE("docs: guide/run.md runs what it loads") {
 #include "from_docs/run/errors.inc"
 }
 
-TEST_CASE("docs: guide/stream.md steps through what one pass gives") {
+TEST_CASE("guide/stream.md steps through what one pass gives") {
   sequin::Mamba<float> model({.d_model = 8, .n_layer = 2, .vocab_size = 32});
   sequin::Generator generator(3);
   model.initialize(generator);
@@ -88,7 +88,7 @@ TEST_CASE("docs: guide/stream.md steps through what one pass gives") {
   CHECK(now.shape() == sequin::Shape<3>{1, 5, 8});
 }
 
-TEST_CASE("docs: guide/own_model.md chooses names and compares") {
+TEST_CASE("guide/own_model.md chooses names and compares") {
   Renamed renamed;
   const auto list = sequin::parameters(renamed);
   CHECK(list.items.front().name == "net.enc.weight");

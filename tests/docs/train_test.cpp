@@ -49,7 +49,7 @@ struct Layer {
 
 }  // namespace
 
-TEST_CASE("docs: README.md and guide/train.md train step by step") {
+TEST_CASE("README.md and guide/train.md train step by step") {
   const auto x = wavy<float, 2>({16, 3}, 0.7), target = wavy<float, 2>({16, 2}, 0.4);
   sequin::Linear<float> net(3, 2);
   const double before = *sequin::mse_loss(net.forward(x), target).data();
@@ -62,7 +62,7 @@ TEST_CASE("docs: README.md and guide/train.md train step by step") {
   }
 }
 
-TEST_CASE("docs: training.md trains on batches of one's own") {
+TEST_CASE("training.md trains on batches of one's own") {
   const sequin_test::WorkingFolder folder;
   sequin::Mamba<float> model({.d_model = 8, .n_layer = 1, .vocab_size = 8});
   sequin::Generator generator(3), dropout(4);
@@ -73,7 +73,7 @@ TEST_CASE("docs: training.md trains on batches of one's own") {
   CHECK(std::filesystem::exists("run/checkpoint.safetensors"));
 }
 
-TEST_CASE("docs: training.md computes activations again") {
+TEST_CASE("training.md computes activations again") {
   const std::vector<Layer> layers(3);
   sequin::Generator dropout(4);
   const sequin::ForwardContext<float> context{.dropout_generator = &dropout};
@@ -82,7 +82,7 @@ TEST_CASE("docs: training.md computes activations again") {
   CHECK(x.shape() == sequin::Shape<3>{2, 5, 4});
 }
 
-TEST_CASE("docs: training.md adapts a forecaster") {
+TEST_CASE("training.md adapts a forecaster") {
   const sequin_test::WorkingFolder folder;
   folder.put_model<sequin::ITransformer<float>>(
       "run", R"({"seq_len": 12, "pred_len": 4, "d_model": 8, "n_heads": 2, "d_ff": 8})");
