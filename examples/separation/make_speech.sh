@@ -80,4 +80,4 @@ for language in cs nl; do
       voice test "recorded-fish-$language-$fish"
   done
 done
-du -sh "$out"/*/ | sed 's/^/made /'
+du -sh "$out"/{train,validation,test} | sed 's/^/made /'
