@@ -42,7 +42,6 @@ endif()
 foreach(seed IN ITEMS 1 1 2)
   sequin(generate ${weights}/bytes --prompt "In the beginning" --top-k 40 --temperature 0.8
          --new-tokens 300 --seed ${seed})
-  list(APPEND texts "${output}")
   string(REGEX MATCHALL " (the|and|of|that) " words "${output}")
   list(LENGTH words count)
   if(count LESS 5)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the speech that examples/weights/separate was trained on and scored with: voices of Debian 12
-# packages, 8 kHz, one folder a voice, no voice and no verse in two of train, validation and test.
+# Makes speech to train and score separation with: voices of Debian 12 packages, 8 kHz, one folder a
+# voice, no voice and no verse in two of train, validation and test.
 #   examples/separation/make_speech.sh OUT
 # needs: apt-get install bible-kjv bible-kjv-text espeak-ng flite sox libsox-fmt-all
 #        asterisk-core-sounds-{en,es,fr,it,ru}-wav asterisk-prompt-it-menardi-wav
