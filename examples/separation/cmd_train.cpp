@@ -69,7 +69,8 @@ struct TrainArguments {
   }
 };
 
-TrainOptions train_options(const TrainArguments& a, const Config& config, std::uint64_t seed) {
+TrainOptions train_options(const TrainArguments& a, const Config& config, const Mixtures& mixtures,
+                           std::uint64_t seed) {
   TrainOptions o;
   o.epochs = (a.steps + a.epoch - 1) / a.epoch;
   o.steps_per_epoch = a.epoch;
@@ -85,6 +86,8 @@ TrainOptions train_options(const TrainArguments& a, const Config& config, std::u
   o.resume = a.resume;
   o.metrics_log = o.checkpoint_dir / "metrics.jsonl";
   o.fingerprint = {{"config", config.text()},
+                   {"speech", mixtures.described()},
+                   {"begun with", a.from},
                    {"seconds", std::to_string(a.seconds)},
                    {"speed", std::to_string(a.speed)},
                    {"validation", std::to_string(a.validation)}};
@@ -125,7 +128,7 @@ int run_train(const TrainArguments& a) {
   else
     load_weights(model, open_weights(a.from));
   const index_t parameter_count = parameters(model).count();
-  const TrainOptions train_with = train_options(a, config, generator.fork());
+  const TrainOptions train_with = train_options(a, config, mixtures, generator.fork());
   if (!a.session.quiet)
     std::fprintf(stderr, "%td parameters, %zu voices, %zu to validate with\n", parameter_count,
                  mixtures.voices(), unseen.voices());

@@ -9,7 +9,7 @@
 
 #include <cmath>
 #include <cstdint>
-#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -56,6 +56,14 @@ class Mixtures {
     std::size_t count = 0;
     for (const auto& kind : kinds_) count += kind.size();
     return count;
+  }
+
+  /// Their number and how much they say, so that a training resumes with no others.
+  std::string described() const {
+    std::size_t samples = 0;
+    for (const auto& kind : kinds_)
+      for (const Voice& voice : kind) samples += voice.samples.size();
+    return std::to_string(voices()) + " voices, " + std::to_string(samples) + " samples";
   }
 
   void draw(sequin::Generator& generator, index_t examples, Batch& batch) const {
