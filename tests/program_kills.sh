@@ -56,12 +56,23 @@ same() {
   [[ -z $left ]] || fail "$2: left behind: $left"
 }
 
+# signalled FOLDER SIGNAL COMMAND...: sends SIGNAL once the log has begun.
+signalled() {
+  local log=$1/metrics.jsonl signal=$2 pid
+  shift 2
+  set -m  # else a command in the background would ignore SIGINT
+  "$@" &
+  pid=$!
+  set +m
+  until [[ -s $log ]] || ! kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+  kill -s "$signal" "$pid"
+  wait "$pid"
+}
+
 # Asked to stop, it saves and says so.
 for signal in INT TERM; do
   folder=$work/stopped_$signal code=0
-  half=$((whole / 2))
-  train "$folder" timeout --preserve-status -s $signal \
-    "$((half / 1000)).$(printf %03d $((half % 1000)))" || code=$?
+  train "$folder" signalled "$folder" "$signal" || code=$?
   [[ $code == 1 ]] && grep -q 'stopped; continue with --resume' "$work/output" ||
     fail "SIG$signal: expected exit code 1 and a hint, found $code and '$(cat "$work/output")'"
   train "$folder" env || fail "SIG$signal: did not resume: $(cat "$work/output")"
