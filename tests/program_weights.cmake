@@ -1,5 +1,6 @@
-# The shipped weights do what their cards say: a forecast that beats the naive ones, and text that its
-# seed repeats. ctest calls it with -DPROGRAM=..., -DEXAMPLES=<examples/> and -DWORK=...
+# The shipped weights do what their cards say: a forecast that beats the naive ones, text that its seed
+# repeats, two voices out of one recording. ctest calls it with -DPROGRAM=..., -DEXAMPLES=<examples/>,
+# -DAUDIO=ON|OFF and -DWORK=...
 cmake_minimum_required(VERSION 3.21)
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
@@ -56,4 +57,14 @@ list(GET hashes 1 again)
 list(GET hashes 2 other)
 if(NOT first STREQUAL again OR first STREQUAL other)
   message(SEND_ERROR "generate: expected the text of a seed to be repeated by that seed alone")
+endif()
+
+# Separation: the bundled mixture, scored against its sources.
+if(AUDIO)
+  sequin(separate ${data}/two_voices.wav --model ${weights}/separate -o out --quiet)
+  sequin(sisdr --estimate out/two_voices_speaker1.wav out/two_voices_speaker2.wav
+         --source ${data}/two_voices_source1.wav ${data}/two_voices_source2.wav
+         --mixture ${data}/two_voices.wav --json)
+  string(JSON gain GET "${output}" si_sdri)
+  expect_less("SI-SDRi of the bundled mixture in dB, least" 1 ${gain})
 endif()
