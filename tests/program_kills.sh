@@ -34,8 +34,8 @@ train() {
     $([[ -e $folder/checkpoint.safetensors ]] && echo --resume) >"$work/output" 2>&1
 }
 
-# The log without what is measured by the clock.
-losses() { sed -E 's/, "(examples_per_second|seconds)": [^,}]+//g' "$1/metrics.jsonl"; }
+# shellcheck source=tests/same_training.sh
+. "$(dirname "$0")/same_training.sh"
 
 now() { date +%s%3N; }
 
@@ -43,18 +43,6 @@ began=$(now)
 train "$work/straight" env || fail "the undisturbed training failed: $(cat "$work/output")"
 whole=$(($(now) - began))
 [[ $(losses "$work/straight" | grep -c '^{"epoch"') == 8 ]] || fail "expected 8 epochs in the log"
-
-# same FOLDER WHAT: the results are the undisturbed ones and nothing half-written is left.
-same() {
-  local file left
-  for file in weights.safetensors checkpoint.safetensors scaler.csv config.json; do
-    cmp -s "$work/straight/$file" "$1/$file" || fail "$2: $file differs from the undisturbed one"
-  done
-  losses "$work/straight" | cmp -s - <(losses "$1") ||
-    fail "$2: metrics.jsonl differs from the undisturbed one"
-  left=$(find "$1" -name '*.tmp*')
-  [[ -z $left ]] || fail "$2: left behind: $left"
-}
 
 # signalled FOLDER SIGNAL COMMAND...: sends SIGNAL once the log has begun.
 signalled() {

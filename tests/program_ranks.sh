@@ -51,20 +51,8 @@ expect() {
     fail "$*: expected '$text' once in '$(cat "$work/output")'"
 }
 
-# The log without what is measured by the clock.
-losses() { sed -E 's/, "(examples_per_second|seconds)": [^,}]+//g' "$1/metrics.jsonl"; }
-
-# same FOLDER WHAT: the results are the undisturbed ones and nothing half-written is left.
-same() {
-  local file left
-  for file in weights.safetensors checkpoint.safetensors scaler.csv config.json; do
-    cmp -s "$work/straight/$file" "$1/$file" || fail "$2: $file differs from the undisturbed one"
-  done
-  losses "$work/straight" | cmp -s - <(losses "$1") ||
-    fail "$2: metrics.jsonl differs from the undisturbed one"
-  left=$(find "$1" -name '*.tmp*')
-  [[ -z $left ]] || fail "$2: left behind: $left"
-}
+# shellcheck source=tests/same_training.sh
+. "$(dirname "$0")/same_training.sh"
 
 # The processes that train into FOLDER, without mpirun.
 processes() {

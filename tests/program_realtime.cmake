@@ -4,23 +4,7 @@ cmake_minimum_required(VERSION 3.21)
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
 
-function(run expected_code text)
-  execute_process(COMMAND ${PROGRAM} ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE output
-                  ERROR_VARIABLE errors WORKING_DIRECTORY ${WORK})
-  string(FIND "${output}${errors}" "${text}" at)
-  if(NOT code EQUAL ${expected_code} OR at EQUAL -1)
-    message(SEND_ERROR "realtime ${ARGN}: expected exit code ${expected_code} and '${text}', "
-                       "found ${code} and '${output}${errors}'")
-  endif()
-endfunction()
-
-function(same a b)
-  execute_process(COMMAND ${CMAKE_COMMAND} -E compare_files ${WORK}/${a} ${WORK}/${b}
-                  RESULT_VARIABLE different)
-  if(different)
-    message(SEND_ERROR "expected ${a} and ${b} to hold the same bytes")
-  endif()
-endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/program.cmake)
 
 run(0 "" signal notes.wav --seconds 0.5)
 foreach(block IN ITEMS 1 7 32 64 128 1000 100000)

@@ -5,23 +5,7 @@ file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
 set(model ${GOLDEN}/mossformer2/ss_small_mse_ragged)
 
-function(run expected_code text)
-  execute_process(COMMAND ${PROGRAM} ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE output
-                  ERROR_VARIABLE errors WORKING_DIRECTORY ${WORK})
-  string(FIND "${output}${errors}" "${text}" at)
-  if(NOT code EQUAL ${expected_code} OR at EQUAL -1)
-    message(SEND_ERROR "sequin ${ARGN}: expected exit code ${expected_code} and '${text}', "
-                       "found ${code} and '${output}${errors}'")
-  endif()
-endfunction()
-
-function(same a b)
-  execute_process(COMMAND ${CMAKE_COMMAND} -E compare_files ${WORK}/${a} ${WORK}/${b}
-                  RESULT_VARIABLE different)
-  if(different)
-    message(SEND_ERROR "expected ${a} and ${b} to hold the same bytes")
-  endif()
-endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/program.cmake)
 
 # Stereo is mixed down, with a word about it; both speakers are written.
 run(0 "mixture_stereo_16k_speaker2.wav" separate ${AUDIO}/mixture_stereo_16k.wav --model ${model}
