@@ -104,9 +104,16 @@ class Display {
         ranks_(options.replicas == nullptr ? 1 : options.replicas->size()),
         quiet_(quiet) {}
 
-  void resumed(const TrainResult& r) const {
-    if (!quiet_ && r.steps > 0)
+  void started(const TrainResult& r) const {
+    if (quiet_) return;
+    const std::filesystem::path& folder = options_.checkpoint_dir;
+    if (r.steps > 0)
       std::fprintf(stderr, "resumed after %td steps and %zu epochs\n", r.steps, r.history.size());
+    else if (!options_.resume && std::filesystem::exists(folder / "checkpoint.safetensors"))
+      std::fprintf(stderr,
+                   "%s: starts anew; the checkpoint there is replaced by this training's first one "
+                   "(--resume would have continued it)\n",
+                   folder.c_str());
   }
   void step(const StepInfo& s) {
     const auto done = [&](index_t steps) {
@@ -190,7 +197,7 @@ int train(const TrainArguments& a, Replicas* replicas) {
     scaling.insert(scaling.end(), data.scaler().std.begin(), data.scaler().std.end());
     remove_leftovers(out / "scaler.csv");
     write_csv(out / "scaler.csv", data.columns(), {"mean", "std"}, scaling);
-    display.resumed(so_far);
+    display.started(so_far);
   };
   callbacks.on_step = [&](const StepInfo& s) { display.step(s); };
   callbacks.on_epoch = [&](const EpochRecord& e) { display.epoch(e); };
