@@ -1,5 +1,7 @@
 #include "contest.hpp"
 
+#include "memory.hpp"
+
 #include "sequin/core/parallel.hpp"
 
 #include <algorithm>
@@ -17,6 +19,7 @@ struct Contender {
   std::string name;
   std::function<double(index_t calls)> seconds;
   std::function<std::vector<float>()> output;
+  std::function<double()> peak_bytes;
   index_t calls = 1;
   std::vector<double> times{};  // a round
   double error = std::numeric_limits<double>::quiet_NaN();
@@ -102,7 +105,8 @@ void add_processes(const Line& line, const std::vector<std::unique_ptr<PeerProce
       for (std::size_t i = 0; i < names.size(); ++i) {
         contenders.push_back({names[i],
                               [p = process.get(), i](index_t calls) { return p->run(i, calls); },
-                              [p = process.get(), i, output] { return p->output(i, output); }});
+                              [p = process.get(), i, output] { return p->output(i, output); },
+                              [p = process.get()] { return p->peak_bytes(); }});
       }
     } catch (const std::exception& e) {
       absent.push_back(process->name() + ": " + e.what());
@@ -121,15 +125,24 @@ const Timing* Result::best() const {
 
 Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerProcess>>& processes,
                const Limits& limits, const ContestOptions& options) {
-  const Line line = maker.make(options.threads);
+  const double resident_before = resident_bytes();
+  Line line = maker.make(options.threads);
+  const bool trains = line.request.is_object() && line.request.value("trains", false);
   std::vector<Contender> contenders;
   contenders.push_back({"Sequin", [&line](index_t calls) { return clocked(line.run, calls); },
-                        [&line] { return copied(line.output()); }});
+                        [&line] { return copied(line.output()); },
+                        [resident_before] { return peak_bytes() - resident_before; }});
   for (const LocalPeer& peer : line.local)
-    contenders.push_back({peer.name, [&peer](index_t calls) { return clocked(peer.run, calls); },
-                          [&peer] { return copied(peer.output()); }});
+    contenders.push_back({peer.name,
+                          [&peer](index_t calls) { return clocked(peer.run, calls); },
+                          [&peer] { return copied(peer.output()); },
+                          {}});
   Result result;
   add_processes(line, processes, options, contenders, result.absent);
+  line.inputs.clear();  // the peers' copy
+  line.inputs.shrink_to_fit();
+  resident_bytes();
+  reset_peak();
 
   const double batch = line.floor_seconds > 0 ? line.floor_seconds : options.batch_seconds;
   std::vector<float> expected;
@@ -172,6 +185,11 @@ Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerPro
   result.ours = summary(ours, ours, line.tolerance);
   for (std::size_t i = 1; i < count; ++i)
     result.peers.push_back(summary(ours, contenders[i], line.tolerance));
+  if (trains) {
+    result.ours.peak_bytes = ours.peak_bytes();
+    for (std::size_t i = 1; i < count; ++i)
+      if (contenders[i].peak_bytes) result.peers[i - 1].peak_bytes = contenders[i].peak_bytes();
+  }
   return result;
 }
 

@@ -15,6 +15,7 @@ struct Timing {
   double error = 0;    ///< of its output against ours, relative to the largest; NaN: unknown
   double ratio = 0;    ///< median over the rounds of our time over this one's
   bool agrees = true;
+  double peak_bytes = 0;  ///< of memory for a line that trains, its process before it taken off
 };
 
 struct Result {

@@ -2,6 +2,7 @@
 #include "model_line.hpp"
 
 #include "sequin/models/time_moe.hpp"
+#include "sequin/ops/loss.hpp"
 #include "sequin/stream/session.hpp"
 
 namespace sequin_compare {
@@ -12,7 +13,7 @@ namespace {
 
 struct Kept : Drawn<TimeMoe<float>> {
   using Drawn::Drawn;
-  Tensor<float, 3> x;
+  Tensor<float, 3> x, target;
   TimeMoeState<float> after_series;
   std::unique_ptr<Session<TimeMoe<float>>> session;
   std::vector<float> said;
@@ -73,21 +74,29 @@ Work work_of(const TimeMoeConfig& c, double steps, double seen) {
   return w;
 }
 
-Line time_moe_line(index_t steps) {
+Line time_moe_line(index_t batch, index_t steps, bool trains) {
   const TimeMoeConfig config = size_50m();
   const auto keep = std::make_shared<Kept>(config);
   Line line;
   line.keep = keep;
   hand_over(line, keep->model);
-  line.inputs.push_back(drawn("x", {1, steps, 1}, 2));
+  line.inputs.push_back(drawn("x", {batch, steps, 1}, 2));
   keep->x = tensor<3>(line.inputs.back());
-  prepare(keep->model);
-  set_own(line, [k = keep.get()] { return k->model.hidden_states(k->x); });
   const auto t = static_cast<double>(steps);
-  line.work = work_of(config, t, (t + 1) / 2);
+  line.work = work_of(config, static_cast<double>(batch) * t, (t + 1) / 2);
   line.floor_seconds = 0.2;
   line.request = request_of("time_moe", config);
   line.request["jit"] = true;
+  if (!trains) {
+    prepare(keep->model);
+    set_own(line, [k = keep.get()] { return k->model.hidden_states(k->x); });
+    return line;
+  }
+  line.inputs.push_back(drawn("target", {batch, steps, config.hidden_size}, 3));
+  keep->target = tensor<3>(line.inputs.back());
+  line.work.flops *= 3;
+  set_training(line, keep.get(),
+               [k = keep.get()] { return mse_loss(k->model.hidden_states(k->x), k->target); });
   return line;
 }
 
@@ -133,7 +142,10 @@ Line time_moe_step_line(index_t past) {
 
 void add_time_moe_lines(std::vector<LineMaker>& lines) {
   const char* const group = "whole models";
-  lines.push_back({group, "Time-MoE 50M, 512 points", [](index_t) { return time_moe_line(512); }});
+  lines.push_back(
+      {group, "Time-MoE 50M, 512 points", [](index_t) { return time_moe_line(1, 512, false); }});
+  lines.push_back({group, "Time-MoE 50M, 4 series of 128 points, training step",
+                   [](index_t) { return time_moe_line(4, 128, true); }});
   lines.push_back(
       {group, "Time-MoE 50M, a point after 512", [](index_t) { return time_moe_step_line(512); }});
 }

@@ -81,6 +81,10 @@ std::vector<float> PeerProcess::output(std::size_t contender, const std::string&
   return values;
 }
 
+double PeerProcess::peak_bytes() {
+  return alive() ? ask({{"do", "memory"}}).value("peak_bytes", 0.0) : 0.0;
+}
+
 void write_inputs(const Line& line, const std::string& file) {
   std::vector<sequin::TensorEntry> entries;
   for (const Input& input : line.inputs)

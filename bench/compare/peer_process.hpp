@@ -14,6 +14,7 @@ namespace sequin_compare {
 ///       -> {"contenders": ["PyTorch", ...]} or {"none": REASON}
 ///   {"do": "run", "contender": I, "calls": N}  -> {"seconds": total}
 ///   {"do": "output", "contender": I, "file": F} -> {}, and F holds the tensor "output"
+///   {"do": "memory"} -> {"peak_bytes": N}, asked of lines that train
 class PeerProcess {
  public:
   /// Starts the command; it may fail to answer, which `prepare` then reports.
@@ -29,6 +30,8 @@ class PeerProcess {
                                    std::string& why_not);
   double run(std::size_t contender, index_t calls);
   std::vector<float> output(std::size_t contender, const std::string& file);
+  /// The most memory since `prepare`, without what the process held before it; 0 when not known.
+  double peak_bytes();
 
  private:
   nlohmann::json ask(const nlohmann::json& question);

@@ -16,6 +16,7 @@ nlohmann::json to_json(const Timing& t) {
   else
     j["error"] = t.error;
   j["agrees"] = t.agrees;
+  if (t.peak_bytes > 0) j["peak_bytes"] = t.peak_bytes;
   return j;
 }
 
@@ -36,6 +37,30 @@ std::string duration(double seconds) {
     seconds *= 1e3, unit = "ms";
   }
   return text(seconds >= 100 ? "%.0f" : seconds >= 10 ? "%.1f" : "%.2f", seconds) + " " + unit;
+}
+
+/// Of the lines that train.
+std::string memory_table(const nlohmann::json& report) {
+  std::string out;
+  for (const auto& line : report.at("lines")) {
+    if (!line.at("sequin").contains("peak_bytes")) continue;
+    if (out.empty())
+      out =
+          "\n### peak memory of training: weights, moments, gradients and activations\n\n"
+          "| line | threads | Sequin | others |\n| --- | --- | --- | --- |\n";
+    const auto megabytes = [](const nlohmann::json& timing) {
+      return text("%.0f MB", 1e-6 * timing.at("peak_bytes").get<double>());
+    };
+    std::string others;
+    for (const auto& peer : line.at("peers"))
+      if (peer.contains("peak_bytes"))
+        others += (others.empty() ? "" : ", ") + peer.at("name").get<std::string>() + ' ' +
+                  megabytes(peer);
+    out += "| " + line.at("name").get<std::string>() + " | " +
+           std::to_string(line.at("threads").get<int>()) + " | " + megabytes(line.at("sequin")) +
+           " | " + others + " |\n";
+  }
+  return out;
 }
 
 }  // namespace
@@ -120,7 +145,7 @@ std::string to_markdown(const nlohmann::json& report) {
     out += (share > 0 ? text("%.2f", share) : std::string("–")) + " | " +
            text("%.0f %%", 100 * spread) + " | " + others + " |\n";
   }
-  return out;
+  return out + memory_table(report);
 }
 
 }  // namespace sequin_compare

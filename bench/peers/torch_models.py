@@ -83,10 +83,10 @@ def mamba_step(request, tensors):
 
 
 def time_moe(request, tensors):
-    x = tensors.pop("x")
+    x, target = tensors.pop("x"), tensors.pop("target", None)
     model = torch_time_moe.Model(request["config"], x.shape[1])
     model.load_state_dict(tensors)
-    return model, [x], ()
+    return forward_or_training(request, model, [x], target)
 
 
 def time_moe_step(request, tensors):

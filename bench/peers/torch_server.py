@@ -4,11 +4,13 @@
     -> {"contenders": [...]}; beside the inputs, FILE.onnx is the same work as a graph for ONNX Runtime
 {"do": "run", "contender": I, "calls": N} -> {"seconds": total}
 {"do": "output", "contender": I, "file": F} -> {}
+{"do": "memory"} -> {"peak_bytes": the most since "prepare", without what was held before it}
 The operations are in torch_ops.py, the whole models in torch_models.py. Weights and inputs are those
 that Sequin computes with.
 """
 import contextlib
 import ctypes
+import gc
 import io
 import json
 import os
@@ -96,16 +98,29 @@ def prepare(question):
     return contenders, ""
 
 
+def resident(name):
+    """A line "name: N kB" of /proc/self/status, in bytes."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
+
+
+def trim():
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not end up among the answers
-    contenders = []
+    contenders, before = [], 0
     for line in sys.stdin:
         question = json.loads(line)
         answer = {}
         with torch.inference_mode(not question.get("request", {}).get("trains", False)):
             if question["do"] == "prepare":
                 contenders, why = [], ""
+                trim()
+                before = resident("VmRSS")
                 trains = question["request"].get("trains", False)
                 contenders, why = prepare(question)
                 for c in contenders:
@@ -113,7 +128,12 @@ def main():
                 answer = {"contenders": [c.name for c in contenders]}
                 if why:
                     answer["none"] = why
-        if question["do"] != "prepare":
+                trim()
+                with open("/proc/self/clear_refs", "w") as f:
+                    f.write("5")  # the peak counts anew
+        if question["do"] == "memory":
+            answer = {"peak_bytes": resident("VmHWM") - before}
+        elif question["do"] != "prepare":
             contender = contenders[question["contender"]]
             with torch.inference_mode(not contender.trains):
                 if question["do"] == "run":
