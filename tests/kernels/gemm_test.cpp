@@ -128,6 +128,24 @@ TEMPLATE_TEST_CASE("gemm: long chains that rest in C on the way keep the law", "
   check<T>(301, 5, 800);  // several blocks of rows
 }
 
+TEMPLATE_TEST_CASE("gemm: rows that stay in a cache while B passes give what more rows give",
+                   "[gemm]", float, double) {
+  using T = TestType;
+  const index_t k = 3000, n = 2 * kPanelColumns<T> + 1;
+  const index_t most = kernels::kGemmScratch<T> / k;
+  const Case<T> x(most + 2, n, k);
+  Tensor<T, 2> all({most + 2, n}, T(NAN));
+  run(x.problem(all), most + 2);
+  for (const index_t m : {index_t{4}, index_t{5}, most - 1, most, most + 1}) {
+    Tensor<T, 2> c({m, n}, T(NAN));
+    run(x.problem(c), m);
+    const auto same = std::equal(std::as_const(c).data(), std::as_const(c).data() + m * n,
+                                 std::as_const(all).data());
+    CAPTURE(m);
+    REQUIRE(same);
+  }
+}
+
 TEMPLATE_TEST_CASE("gemm: asking for the next panel of a large B changes nothing", "[gemm]", float,
                    double) {
   using T = TestType;

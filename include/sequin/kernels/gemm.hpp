@@ -297,23 +297,21 @@ void gemm_rows(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_
 }
 
 /// Columns [n, last), one panel's as a rule, of rows [m, end), at least 4, tile after tile. `next`
-/// is whether a panel follows.
+/// is the part of B that its tiles ask for meanwhile; or nullptr.
 template <class T>
 void gemm_column(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t end, index_t n,
-                 index_t last, bool next) {
+                 index_t last, const T* next) {
   constexpr int most = kTileRows<T>;
   const Ahead nothing{reinterpret_cast<std::uintptr_t>(p.a)};
   Ahead ahead = nothing;
   const bool packed = p.b_row == 0;
   const index_t tiles = (end - m + most - 1) / most;
   const index_t bytes = p.k * p.n * static_cast<index_t>(sizeof(T));
-  if (next && depth.count > 0 && bytes > (tiles < 4 ? kFarBytes : kNearBytes)) {
+  if (next != nullptr && depth.count > 0 &&
+      bytes > (packed || tiles >= 4 ? kNearBytes : kFarBytes)) {
     // Each tile asks for its share of a packed panel; of rows that lie apart the first for all.
-    constexpr index_t width = kPanelColumns<T>;
-    const T* const b =
-        packed ? p.b + last * p.k + depth.begin * width : p.b + last + depth.begin * p.b_row;
-    const index_t row = (packed ? width : p.b_row) * static_cast<index_t>(sizeof(T));
-    ahead = {reinterpret_cast<std::uintptr_t>(b),
+    const index_t row = (packed ? kPanelColumns<T> : p.b_row) * static_cast<index_t>(sizeof(T));
+    ahead = {reinterpret_cast<std::uintptr_t>(next),
              static_cast<std::uintptr_t>(packed ? row / tiles : row)};
   }
   for_each_tile<T>(m, end, [&]<int Rows>(std::integral_constant<int, Rows>, index_t first) {
@@ -334,6 +332,20 @@ bool packs_a(const GemmProblem<T>& p, index_t rows, index_t columns) {
   return p.a_k == 1 ? p.a_row >= far && columns >= 512 : p.a_k >= 16 && columns >= 64;
 }
 
+/// Fewer than 4 rows: several panels at a time, so that enough chains are under way.
+template <class T>
+void gemm_few(const GemmProblem<T>& p, index_t m, index_t end, index_t n_begin, index_t n_end) {
+  const Ahead none{reinterpret_cast<std::uintptr_t>(p.a)};
+  const Depth<T> all{0, p.k, true, true};
+  if (end - m == 3) {
+    gemm_rows<T, 3, 2>(p, all, m, n_begin, n_end, none);
+  } else if (end - m == 2) {
+    gemm_rows<T, 2, 3>(p, all, m, n_begin, n_end, none);
+  } else {
+    gemm_rows<T, 1, 4>(p, all, m, n_begin, n_end, none);
+  }
+}
+
 }  // namespace detail
 
 /// Rows [m_begin, m_end) and columns [n_begin, n_end) of C; n_begin is a multiple of kPanelColumns,
@@ -343,6 +355,7 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
   constexpr int tile = detail::kTileRows<T>;
   constexpr index_t panel = kPanelColumns<T>;
   if (m_begin >= m_end || n_begin >= n_end) return;
+  if (m_end - m_begin < 4) return detail::gemm_few(p, m_begin, m_end, n_begin, n_end);
   // A part of K for which a panel of B fits the first-level cache, unless C has to be kept for a
   // sum at the end; then rows in blocks whose part of A stays in the second-level cache while all
   // panels pass.
@@ -354,32 +367,40 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
   // A small B stays in the first-level cache whole: no tile of rows has to come back.
   const index_t step = p.k * (n_end - n_begin) <= deep * panel ? n_end - n_begin : panel;
   const bool pack = detail::packs_a(p, m_end - m_begin, n_end - n_begin);
+  const auto depth_of = [&](index_t i) {
+    return detail::Depth<T>{i * part, (std::min)(part, p.k - i * part), i == 0, i == parts - 1};
+  };
+  // All of A stays in the second-level cache: packed B passes once, from one end to the other.
+  if (p.b_row == 0 && !pack && parts > 1 && m_end - m_begin <= fit / parts) {
+    const T* const b_end = p.b + (n_end + panel - 1) / panel * panel * p.k;
+    for (index_t n = n_begin; n < n_end; n += panel)
+      for (index_t i = 0; i < parts; ++i) {
+        const T* const b = p.b + n * p.k + i * part * panel;
+        detail::gemm_column<T>(p, depth_of(i), m_begin, m_end, n, (std::min)(n + panel, n_end),
+                               b_end - b > 2 * deep * panel ? b + deep * panel : nullptr);
+      }
+    return;
+  }
   for (index_t m0 = m_begin; m0 < m_end; m0 += block) {
     const index_t m1 = (std::min)(m0 + block, m_end);
-    if (m1 - m0 >= 4) {
-      for (index_t i = 0; i < parts; ++i) {
-        const index_t k = i * part;
-        detail::Depth<T> depth{k, (std::min)(part, p.k - k), i == 0, i == parts - 1};
-        if (pack && (m1 - m0) * depth.count <= kGemmScratch<T>) {
-          detail::pack_a(p, depth, m0, m1, p.scratch);
-          depth.rows = p.scratch;
-          depth.m = m0;
-        }
-        for (index_t n = n_begin; n < n_end; n += step)
-          detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(n + step, n_end),
-                                 n + step < n_end);
-      }
+    if (m1 - m0 < 4) {
+      detail::gemm_few(p, m0, m1, n_begin, n_end);
       continue;
     }
-    // Few rows: several panels at a time, so that enough chains are under way.
-    const detail::Ahead none{reinterpret_cast<std::uintptr_t>(p.a)};
-    const detail::Depth<T> all{0, p.k, true, true};
-    if (m1 - m0 == 3) {
-      detail::gemm_rows<T, 3, 2>(p, all, m0, n_begin, n_end, none);
-    } else if (m1 - m0 == 2) {
-      detail::gemm_rows<T, 2, 3>(p, all, m0, n_begin, n_end, none);
-    } else {
-      detail::gemm_rows<T, 1, 4>(p, all, m0, n_begin, n_end, none);
+    for (index_t i = 0; i < parts; ++i) {
+      detail::Depth<T> depth = depth_of(i);
+      if (pack && (m1 - m0) * depth.count <= kGemmScratch<T>) {
+        detail::pack_a(p, depth, m0, m1, p.scratch);
+        depth.rows = p.scratch;
+        depth.m = m0;
+      }
+      for (index_t n = n_begin; n < n_end; n += step) {
+        const index_t last = n + step;
+        const T* const next = p.b_row == 0 ? p.b + last * p.k + depth.begin * panel
+                                           : p.b + last + depth.begin * p.b_row;
+        detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(last, n_end),
+                               last < n_end ? next : nullptr);
+      }
     }
   }
 }
