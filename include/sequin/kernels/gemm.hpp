@@ -240,7 +240,7 @@ void gemm_column(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, inde
 /// tile lie in different pages or meet in the same sets of a cache.
 template <class T>
 bool packs_a(const GemmProblem<T>& p, index_t rows, index_t columns) {
-  constexpr index_t far = 4096 / static_cast<index_t>(sizeof(T));
+  constexpr index_t far = 2048 / static_cast<index_t>(sizeof(T));
   if (p.scratch == nullptr || rows < 16) return false;
   return p.a_k == 1 ? p.a_row >= far && columns >= 512 : p.a_k >= 16 && columns >= 64;
 }
