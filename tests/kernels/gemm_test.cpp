@@ -128,6 +128,56 @@ TEMPLATE_TEST_CASE("gemm: long chains that rest in C on the way keep the law", "
   check<T>(301, 5, 800);  // several blocks of rows
 }
 
+TEMPLATE_TEST_CASE("gemm: rows that stay in a cache while B passes give what more rows give",
+                   "[gemm]", float, double) {
+  using T = TestType;
+  const index_t k = 3000, n = 2 * kPanelColumns<T> + 1;
+  const index_t most = kernels::kGemmScratch<T> / k;
+  const Case<T> x(most + 2, n, k);
+  Tensor<T, 2> all({most + 2, n}, T(NAN));
+  run(x.problem(all), most + 2);
+  for (const index_t m : {index_t{4}, index_t{5}, most - 1, most, most + 1}) {
+    Tensor<T, 2> c({m, n}, T(NAN));
+    run(x.problem(c), m);
+    const auto same = std::equal(std::as_const(c).data(), std::as_const(c).data() + m * n,
+                                 std::as_const(all).data());
+    CAPTURE(m);
+    REQUIRE(same);
+  }
+}
+
+TEMPLATE_TEST_CASE("gemm: rows of A side by side in scratch memory give what they give in place",
+                   "[gemm]", float, double) {
+  using T = TestType;
+  const index_t n = 512, apart = 4096 / static_cast<index_t>(sizeof(T));
+  std::vector<T> scratch(static_cast<std::size_t>(kernels::kGemmScratch<T>));
+  for (const index_t m : {16, 17, 19, 20, 21, 27, 64})
+    for (const index_t k : {1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 25, 34, 40}) {
+      CAPTURE(m, k);
+      const Case<T> x(m, n, k);
+      Tensor<T, 2> wide({m, apart}, T(NAN));
+      for (index_t i = 0; i < m; ++i)
+        for (index_t l = 0; l < k; ++l) wide(i, l) = x.a(i, l);
+      Tensor<T, 2> in_place({m, n}, T(NAN)), beside({m, n}, T(NAN));
+      auto p = x.problem(in_place);
+      run(p, m);
+      p.a = std::as_const(wide).data();
+      p.a_row = apart;
+      p.c = beside.data();
+      p.scratch = scratch.data();
+      std::fill(scratch.begin(), scratch.end(), T(7));
+      run(p, m);
+      REQUIRE(identical(beside, in_place));
+      REQUIRE(scratch[static_cast<std::size_t>(m * k)] == T(7));
+      p.a = x.a_transposed.data();
+      p.a_row = 1;
+      p.a_k = m;
+      beside.fill(T(NAN));
+      run(p, m);
+      REQUIRE(identical(beside, in_place));
+    }
+}
+
 TEMPLATE_TEST_CASE("gemm: asking for the next panel of a large B changes nothing", "[gemm]", float,
                    double) {
   using T = TestType;

@@ -113,6 +113,10 @@ class Arena {
 
   /// Makes [offset, offset + bytes) a gap, joined with its neighbours.
   void give_back(std::size_t bytes, std::size_t offset) noexcept {
+    if (free_.empty() && offset + bytes == end_) {
+      end_ = offset;
+      return;
+    }
     auto next = std::lower_bound(free_.begin(), free_.end(), offset,
                                  [](const Gap& gap, std::size_t at) { return gap.offset < at; });
     if (next != free_.begin() && (next - 1)->offset + (next - 1)->size == offset) {

@@ -44,6 +44,8 @@ std::string to_string(const Shape<Rank>& shape) {
 /// stride) does not fit in memory.
 template <std::size_t Rank>
 index_t element_count(const Shape<Rank>& shape) {
+  // What two factors below this give is in range: as a rule nothing has to be divided.
+  constexpr index_t small = index_t{1} << (std::numeric_limits<index_t>::digits / 2 - 3);
   index_t count = 1;
   bool zero = false;
   for (const index_t extent : shape) {
@@ -52,7 +54,8 @@ index_t element_count(const Shape<Rank>& shape) {
       zero = true;
       continue;
     }
-    if (extent > (std::numeric_limits<index_t>::max)() / 64 / count)
+    if ((extent >= small || count >= small) &&
+        extent > (std::numeric_limits<index_t>::max)() / 64 / count)
       throw ShapeError("shape " + to_string(shape) + " has more elements than memory can hold");
     count *= extent;
   }

@@ -38,7 +38,10 @@ class Storage {
     return *this;
   }
   ~Storage() {
-    if (header_ == nullptr || header_->owners.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    // A sole owner need not count down: nobody is left who could copy the handle meanwhile.
+    if (header_ == nullptr || (header_->owners.load(std::memory_order_acquire) != 1 &&
+                               header_->owners.fetch_sub(1, std::memory_order_acq_rel) != 1))
+      return;
     const std::size_t bytes = header_->bytes;
     const std::size_t offset = header_->offset;
     Arena* const arena = header_->arena;

@@ -5,6 +5,7 @@
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
 #include "sequin/core/simd.hpp"
+#include "sequin/kernels/gemm_pack.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -17,15 +18,7 @@
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 
-/// Columns of a panel of packed B: two registers.
-template <class T>
-inline constexpr index_t kPanelColumns = 2 * simd::kLanes<T>;
-
 namespace detail {
-
-/// Rows of a register tile: with two registers of columns, as many as there are registers for.
-template <class T>
-inline constexpr int kTileRows = sizeof(simd::Vec<T>) == 64 ? 12 : 6;
 
 /// Bytes of a panel of B: half of what it takes from the first-level cache comes from the second
 /// without a stall, so that longer chains between two visits of C are worth more.
@@ -40,42 +33,6 @@ inline constexpr index_t kNearBytes = 262144, kFarBytes = 4194304;
 /// Elements of GemmProblem::scratch.
 template <class T>
 inline constexpr index_t kGemmScratch = 196608 / static_cast<index_t>(sizeof(T));
-
-/// Elements that packed B (K x N) takes: N rounded up to whole panels.
-template <class T>
-constexpr index_t packed_size(index_t k, index_t n) noexcept {
-  return (n + kPanelColumns<T> - 1) / kPanelColumns<T> * kPanelColumns<T> * k;
-}
-
-/// Packs columns [n_begin, n_end) of B, B(k, n) = b[k * k_stride + n * n_stride]: panel after
-/// panel, in each of them K rows of kPanelColumns values, columns beyond N being zero. n_begin is a
-/// multiple of kPanelColumns. Real-time safe.
-template <class T>
-void pack_b(const T* b, index_t k_stride, index_t n_stride, index_t k, index_t n, T* packed,
-            index_t n_begin = 0, index_t n_end = -1) {
-  constexpr index_t width = kPanelColumns<T>;
-  if (n_end < 0 || n_end > n) n_end = n;
-  // In blocks of rows: what is read of a row lies together, what is written of a panel too.
-  constexpr index_t block = 16;
-  for (index_t i0 = 0; i0 < k; i0 += block) {
-    const index_t i1 = (std::min)(i0 + block, k);
-    for (index_t first = n_begin; first < n_end; first += width) {
-      T* const panel = packed + first * k;
-      const index_t columns = (std::min)(width, n - first);
-      const T* const from = b + first * n_stride;
-      if (n_stride == 1 && columns == width) {
-        for (index_t i = i0; i < i1; ++i)
-          for (index_t j = 0; j < width; j += simd::kLanes<T>)
-            simd::store<T>(panel + i * width + j, simd::load<T>(from + i * k_stride + j));
-        continue;
-      }
-      for (index_t j = 0; j < columns; ++j)
-        for (index_t i = i0; i < i1; ++i) panel[i * width + j] = from[i * k_stride + j * n_stride];
-      for (index_t i = i0; i < i1; ++i)
-        std::fill_n(panel + i * width + columns, width - columns, T{0});
-    }
-  }
-}
 
 /// A or C as a strided matrix of raw elements; A may have any two strides, C's columns are
 /// adjacent.
@@ -105,50 +62,6 @@ struct Depth {
   const T* rows = nullptr;  ///< this part of A from row `m` on as `pack_a` leaves it; or nullptr
   index_t m = 0;
 };
-
-/// Calls tile(integral_constant<Rows>, m) for tiles that cover rows [m, end), at least 4. A tile of
-/// less than 4 rows waits for its own sums, so none is left to the end where those before it can
-/// share.
-template <class T, class F>
-SEQUIN_ALWAYS_INLINE void for_each_tile(index_t m, index_t end, F&& tile) {
-  constexpr int most = kTileRows<T>;
-  const auto next = [&]<int Rows>(std::integral_constant<int, Rows> rows) {
-    tile(rows, m);
-    m += Rows;
-  };
-  if constexpr (most > 6)
-    while (end - m == most || end - m >= most + 4) next(std::integral_constant<int, most>());
-  while (end - m == 6 || end - m >= 10) next(std::integral_constant<int, 6>());
-  if (end - m == 9 || end - m == 5) next(std::integral_constant<int, 5>());
-  while (end - m >= 7 || end - m == 4) next(std::integral_constant<int, 4>());
-  if (end - m == 3) next(std::integral_constant<int, 3>());
-}
-
-/// Copies A(m .. end, depth) to `to`: tile after tile, in each of them k after k its rows side by
-/// side, so that a product reads it from one end to the other whatever the strides of A.
-template <class T>
-void pack_a(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t end, T* to) {
-  constexpr index_t block = 16;  // of k: each cache line of A is then read in one go
-  for (index_t k0 = 0; k0 < depth.count; k0 += block) {
-    const index_t count = (std::min)(block, depth.count - k0);
-    for_each_tile<T>(m, end, [&]<int Rows>(std::integral_constant<int, Rows>, index_t first) {
-      const T* from = p.a + first * p.a_row + (depth.begin + k0) * p.a_k;
-      T* out = to + (first - m) * depth.count + k0 * Rows;
-      // A row of 1 is told apart so that the compiler sees values side by side.
-      const auto copy = [&](auto row) {
-        for (index_t k = 0; k < count; ++k, from += p.a_k, out += Rows) {
-          SEQUIN_UNROLL
-          for (index_t i = 0; i < Rows; ++i) out[i] = from[i * row];
-        }
-      };
-      if (p.a_row == 1) {
-        copy(std::integral_constant<index_t, 1>());
-      } else {
-        copy(p.a_row);
-      }
-    });
-  }
-}
 
 /// Where the next panel of B lies, for a tile to ask for while it works, so that it is near when
 /// its turn comes: one address a step of k, `step` bytes on each time. It may be past B. Where
@@ -297,23 +210,21 @@ void gemm_rows(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_
 }
 
 /// Columns [n, last), one panel's as a rule, of rows [m, end), at least 4, tile after tile. `next`
-/// is whether a panel follows.
+/// is the part of B that its tiles ask for meanwhile; or nullptr.
 template <class T>
 void gemm_column(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_t end, index_t n,
-                 index_t last, bool next) {
+                 index_t last, const T* next) {
   constexpr int most = kTileRows<T>;
   const Ahead nothing{reinterpret_cast<std::uintptr_t>(p.a)};
   Ahead ahead = nothing;
   const bool packed = p.b_row == 0;
   const index_t tiles = (end - m + most - 1) / most;
   const index_t bytes = p.k * p.n * static_cast<index_t>(sizeof(T));
-  if (next && depth.count > 0 && bytes > (tiles < 4 ? kFarBytes : kNearBytes)) {
+  if (next != nullptr && depth.count > 0 &&
+      bytes > (packed || tiles >= 4 ? kNearBytes : kFarBytes)) {
     // Each tile asks for its share of a packed panel; of rows that lie apart the first for all.
-    constexpr index_t width = kPanelColumns<T>;
-    const T* const b =
-        packed ? p.b + last * p.k + depth.begin * width : p.b + last + depth.begin * p.b_row;
-    const index_t row = (packed ? width : p.b_row) * static_cast<index_t>(sizeof(T));
-    ahead = {reinterpret_cast<std::uintptr_t>(b),
+    const index_t row = (packed ? kPanelColumns<T> : p.b_row) * static_cast<index_t>(sizeof(T));
+    ahead = {reinterpret_cast<std::uintptr_t>(next),
              static_cast<std::uintptr_t>(packed ? row / tiles : row)};
   }
   for_each_tile<T>(m, end, [&]<int Rows>(std::integral_constant<int, Rows>, index_t first) {
@@ -329,9 +240,23 @@ void gemm_column(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, inde
 /// tile lie in different pages or meet in the same sets of a cache.
 template <class T>
 bool packs_a(const GemmProblem<T>& p, index_t rows, index_t columns) {
-  constexpr index_t far = 4096 / static_cast<index_t>(sizeof(T));
+  constexpr index_t far = 2048 / static_cast<index_t>(sizeof(T));
   if (p.scratch == nullptr || rows < 16) return false;
   return p.a_k == 1 ? p.a_row >= far && columns >= 512 : p.a_k >= 16 && columns >= 64;
+}
+
+/// Fewer than 4 rows: several panels at a time, so that enough chains are under way.
+template <class T>
+void gemm_few(const GemmProblem<T>& p, index_t m, index_t end, index_t n_begin, index_t n_end) {
+  const Ahead none{reinterpret_cast<std::uintptr_t>(p.a)};
+  const Depth<T> all{0, p.k, true, true};
+  if (end - m == 3) {
+    gemm_rows<T, 3, 2>(p, all, m, n_begin, n_end, none);
+  } else if (end - m == 2) {
+    gemm_rows<T, 2, 3>(p, all, m, n_begin, n_end, none);
+  } else {
+    gemm_rows<T, 1, 4>(p, all, m, n_begin, n_end, none);
+  }
 }
 
 }  // namespace detail
@@ -343,6 +268,7 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
   constexpr int tile = detail::kTileRows<T>;
   constexpr index_t panel = kPanelColumns<T>;
   if (m_begin >= m_end || n_begin >= n_end) return;
+  if (m_end - m_begin < 4) return detail::gemm_few(p, m_begin, m_end, n_begin, n_end);
   // A part of K for which a panel of B fits the first-level cache, unless C has to be kept for a
   // sum at the end; then rows in blocks whose part of A stays in the second-level cache while all
   // panels pass.
@@ -354,37 +280,45 @@ void gemm(const GemmProblem<T>& p, index_t m_begin, index_t m_end, index_t n_beg
   // A small B stays in the first-level cache whole: no tile of rows has to come back.
   const index_t step = p.k * (n_end - n_begin) <= deep * panel ? n_end - n_begin : panel;
   const bool pack = detail::packs_a(p, m_end - m_begin, n_end - n_begin);
+  const auto depth_of = [&](index_t i) {
+    return detail::Depth<T>{i * part, (std::min)(part, p.k - i * part), i == 0, i == parts - 1};
+  };
+  // All of A stays in the second-level cache: packed B passes once, from one end to the other.
+  if (p.b_row == 0 && !pack && parts > 1 && m_end - m_begin <= fit / parts) {
+    const T* const b_end = p.b + (n_end + panel - 1) / panel * panel * p.k;
+    for (index_t n = n_begin; n < n_end; n += panel)
+      for (index_t i = 0; i < parts; ++i) {
+        const T* const b = p.b + n * p.k + i * part * panel;
+        detail::gemm_column<T>(p, depth_of(i), m_begin, m_end, n, (std::min)(n + panel, n_end),
+                               b_end - b > 2 * deep * panel ? b + deep * panel : nullptr);
+      }
+    return;
+  }
   for (index_t m0 = m_begin; m0 < m_end; m0 += block) {
     const index_t m1 = (std::min)(m0 + block, m_end);
-    if (m1 - m0 >= 4) {
-      for (index_t i = 0; i < parts; ++i) {
-        const index_t k = i * part;
-        detail::Depth<T> depth{k, (std::min)(part, p.k - k), i == 0, i == parts - 1};
-        if (pack && (m1 - m0) * depth.count <= kGemmScratch<T>) {
-          detail::pack_a(p, depth, m0, m1, p.scratch);
-          depth.rows = p.scratch;
-          depth.m = m0;
-        }
-        for (index_t n = n_begin; n < n_end; n += step)
-          detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(n + step, n_end),
-                                 n + step < n_end);
-      }
+    if (m1 - m0 < 4) {
+      detail::gemm_few(p, m0, m1, n_begin, n_end);
       continue;
     }
-    // Few rows: several panels at a time, so that enough chains are under way.
-    const detail::Ahead none{reinterpret_cast<std::uintptr_t>(p.a)};
-    const detail::Depth<T> all{0, p.k, true, true};
-    if (m1 - m0 == 3) {
-      detail::gemm_rows<T, 3, 2>(p, all, m0, n_begin, n_end, none);
-    } else if (m1 - m0 == 2) {
-      detail::gemm_rows<T, 2, 3>(p, all, m0, n_begin, n_end, none);
-    } else {
-      detail::gemm_rows<T, 1, 4>(p, all, m0, n_begin, n_end, none);
+    for (index_t i = 0; i < parts; ++i) {
+      detail::Depth<T> depth = depth_of(i);
+      if (pack && (m1 - m0) * depth.count <= kGemmScratch<T>) {
+        detail::pack_a(p.a + m0 * p.a_row + depth.begin * p.a_k, p.a_row, p.a_k, m1 - m0,
+                       depth.count, p.scratch);
+        depth.rows = p.scratch;
+        depth.m = m0;
+      }
+      for (index_t n = n_begin; n < n_end; n += step) {
+        const index_t last = n + step;
+        const T* const next = p.b_row == 0 ? p.b + last * p.k + depth.begin * panel
+                                           : p.b + last + depth.begin * p.b_row;
+        detail::gemm_column<T>(p, depth, m0, m1, n, (std::min)(last, n_end),
+                               last < n_end ? next : nullptr);
+      }
     }
   }
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels
 
-SEQUIN_INSTANTIATE(kernels::pack_b);
 SEQUIN_INSTANTIATE(kernels::gemm);

@@ -40,14 +40,13 @@ Tensor<T, Rank> linear(const Tensor<T, Rank>& x, const Tensor<T, WeightRank>& we
   if (weight.released() && (tape != nullptr || !use_packed))
     throw ConfigError("linear: the weight " + to_string(weight.shape()) +
                       " was given up by prepare_for_inference, which ends training");
-  const Tensor<T, 1> panels = use_packed
-                                  ? packed->panels()
-                                  : detail::pack_b_parallel(weight.data(), index_t{1}, in, in, out);
+  const Tensor<T, 1> made =
+      use_packed ? Tensor<T, 1>() : detail::pack_b_parallel(weight.data(), index_t{1}, in, in, out);
   auto y = Tensor<T, Rank>::empty(shape);
   kernels::GemmProblem<T> p;
   p.a = x.data();
   p.a_row = in;
-  p.b = panels.data();
+  p.b = use_packed ? packed->panels().data() : made.data();
   p.c = y.data();
   p.c_row = out;
   p.bias = bias.data();
