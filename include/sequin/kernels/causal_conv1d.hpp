@@ -104,14 +104,6 @@ inline simd::Vec<T> load_strip(const T* row, index_t c, index_t width) {
                                       : simd::load_partial<T>(row + c, width - c);
 }
 
-template <class T>
-inline void store_strip(T* row, index_t c, index_t width, const simd::Vec<T>& v) {
-  if (c + simd::kLanes<T> <= width)
-    simd::store<T>(row + c, v);
-  else
-    simd::store_partial<T>(row + c, v, width - c);
-}
-
 /// Steps that go through the taps together: a row of x that two of them meet is read once.
 inline constexpr index_t kConvTile = 4;
 
