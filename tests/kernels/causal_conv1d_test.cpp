@@ -4,6 +4,7 @@
 #include "sequin/core/tensor.hpp"
 #include "support/catch.hpp"
 
+#include <cmath>
 #include <cstring>
 
 using namespace sequin;
@@ -36,6 +37,38 @@ TEST_CASE("causal_conv1d: columns of a wider matrix, piece by piece, give the sa
   in.x = std::as_const(narrow).view();
   for (index_t i = items; i-- > 0;) kernels::causal_conv1d_forward(in, same.view(), i, i + 1);
   CHECK(std::memcmp(y.data(), same.data(), static_cast<std::size_t>(y.size()) * 4) == 0);
+}
+
+TEST_CASE("causal_conv1d: any number of steps, channels and taps equals a plain loop") {
+  for (const index_t taps : {1, 2, 3, 4, 5, 8, 9, 17})
+    for (const index_t steps : {1, 3, 4, 5, 11})
+      for (const index_t channels : {1, 7, 8, 9, 261})
+        for (const bool silu : {false, true}) {
+          const auto x = random_tensor({2, steps, channels}, 1);
+          const auto weight = random_tensor({1, channels, taps}, 2);
+          const auto bias = random_tensor({1, 1, channels}, 3);
+          kernels::CausalConv1dInputs<float> in;
+          in.x = x.view();
+          in.weight = {weight.data(), {channels, taps}};
+          in.bias = taps % 2 == 0 ? bias.data() : nullptr;
+          in.silu = silu;
+          Tensor<float, 3> y(x.shape());
+          kernels::causal_conv1d_forward(in, y.view(), 0, kernels::causal_conv1d_items(in));
+          double worst = 0;
+          for (index_t b = 0; b < 2; ++b)
+            for (index_t t = 0; t < steps; ++t)
+              for (index_t e = 0; e < channels; ++e) {
+                double sum = in.bias == nullptr ? 0.0 : double{bias(0, 0, e)};
+                for (index_t k = 0; k < taps; ++k)
+                  if (t + k >= taps - 1)
+                    sum += double{weight(0, e, k)} * double{x(b, t + k - (taps - 1), e)};
+                if (silu) sum /= 1 + std::exp(-sum);
+                worst = (std::max)(worst, std::abs(double{std::as_const(y)(b, t, e)} - sum));
+              }
+          INFO(taps << " taps, " << steps << " steps, " << channels << " channels");
+          // Up to 17 sums of values up to 1, each rounded to 2^-23 of up to 17.
+          CHECK(worst <= 1e-5);
+        }
 }
 
 TEST_CASE("causal_conv1d: the state keeps the last samples, whatever was longer") {

@@ -4,6 +4,9 @@
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 using namespace sequin;
 using sequin_test::largest_difference;
 using sequin_test::wavy;
@@ -45,6 +48,32 @@ TEMPLATE_TEST_CASE("depthwise_conv1d: equals a plain loop on odd sizes", "[depth
                       y, reference(x.template cast<double>(), w.template cast<double>(), o)) <
                   (sizeof(TestType) == 4 ? 4e-6 : 1e-14));
         }
+}
+
+TEST_CASE("depthwise_conv1d: many channels and taps equal a plain loop", "[depthwise_conv1d]") {
+  for (const index_t channels : {1, 15, 17, 33, 128})
+    for (const index_t taps : {1, 3, 8, 17, 39, 70})
+      for (const index_t dilation : {1, 2, 5}) {
+        constexpr index_t steps = 150;
+        const index_t around = (taps - 1) / 2 * dilation;
+        const auto x = wavy<float, 3>({2, steps, channels}, 0.1f);
+        const auto w = wavy<float, 3>({channels, 1, taps}, 0.5f);
+        const auto y = depthwise_conv1d(x, w, {.padding = around, .dilation = dilation});
+        double worst = 0;
+        for (index_t b = 0; b < 2; ++b)
+          for (index_t t = 0; t < y.extent(1); ++t)
+            for (index_t c = 0; c < channels; ++c) {
+              double sum = 0;
+              for (index_t k = 0; k < taps; ++k) {
+                const index_t at = t + k * dilation - around;
+                if (at >= 0 && at < steps) sum += double{w(c, 0, k)} * double{x(b, at, c)};
+              }
+              worst = (std::max)(worst, std::abs(double{y(b, t, c)} - sum));
+            }
+        INFO(channels << " channels, " << taps << " taps, dilation " << dilation);
+        // Up to 70 products of values up to 1, each sum rounded.
+        CHECK(worst <= 1e-4);
+      }
 }
 
 TEST_CASE("depthwise_conv1d: gradients equal finite differences", "[depthwise_conv1d]") {

@@ -97,6 +97,29 @@ TEST_CASE("layer_norm: a large mean does not drown the variance", "[norm]") {
     REQUIRE(y(i) == Approx((static_cast<double>(i) - 1.5) / root).epsilon(1e-6));
 }
 
+TEST_CASE("norm: rows together, in place or not, give the bits of each alone", "[norm]") {
+  for (const index_t n : {5, 64, 129, 700, 2100})
+    for (const index_t rows : {1, 2, 3, 16, 17, 33}) {
+      const auto x = wavy<float, 2>({rows, n}, 0.1f, 2, 1);
+      const auto w = wavy<float, 1>({n}, 0.5f), b = wavy<float, 1>({n}, 0.9f);
+      Tensor<float, 2> layer(x.shape()), rms(x.shape()), same_layer = x.clone(),
+                                                         same_rms = x.clone();
+      for (index_t r = 0; r < rows; ++r) {
+        kernels::layer_norm_forward<float>(x.data() + r * n, w.data(), b.data(), 1e-3f, 1, n,
+                                           layer.data() + r * n, nullptr, nullptr);
+        kernels::rms_norm_forward<float>(x.data() + r * n, w.data(), 1e-3f, 1, n,
+                                         rms.data() + r * n, nullptr);
+      }
+      kernels::layer_norm_forward<float>(same_layer.data(), w.data(), b.data(), 1e-3f, rows, n,
+                                         same_layer.data(), nullptr, nullptr);
+      kernels::rms_norm_forward<float>(same_rms.data(), w.data(), 1e-3f, rows, n, same_rms.data(),
+                                       nullptr);
+      INFO(rows << " rows of " << n);
+      CHECK(identical(same_layer, layer));
+      CHECK(identical(same_rms, rms));
+    }
+}
+
 TEST_CASE("norm: a constant row gives the bias, a row of zeros zeros", "[norm]") {
   const Tensor<float, 2> x({1, 9}, 3.f);
   REQUIRE(identical(layer_norm(x, {}, Tensor<float, 1>({9}, 2.f)), Tensor<float, 2>({1, 9}, 2.f)));

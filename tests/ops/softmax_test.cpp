@@ -79,6 +79,19 @@ TEST_CASE("softmax: masked entries get nothing, a row masked altogether gives ze
   REQUIRE(log_softmax(x)(0, 0) == Approx(-std::log(2.0)).epsilon(1e-6));  // float
 }
 
+TEST_CASE("softmax: rows together, in place or not, give the bits of each alone", "[softmax]") {
+  for (const index_t n : {5, 64, 129, 700, 2100})
+    for (const index_t rows : {1, 2, 3, 16, 17, 33}) {
+      const auto x = wavy<float, 2>({rows, n}, 0.1f, 7);
+      Tensor<float, 2> y(x.shape()), same = x.clone();
+      for (index_t r = 0; r < rows; ++r)
+        kernels::softmax_forward<float>(x.data() + r * n, 1, n, y.data() + r * n);
+      kernels::softmax_forward<float>(same.data(), rows, n, same.data());
+      INFO(rows << " rows of " << n);
+      CHECK(identical(same, y));
+    }
+}
+
 TEST_CASE("softmax: NaN or +inf makes its row NaN and no other", "[softmax]") {
   for (const index_t n : kWidths)
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), float(INFINITY)}) {

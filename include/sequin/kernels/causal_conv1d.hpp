@@ -2,10 +2,9 @@
 #pragma once
 
 #include "sequin/core/compiled.hpp"
-#include "sequin/core/simd.hpp"
 #include "sequin/core/view.hpp"
+#include "sequin/core/vmath.hpp"
 #include "sequin/kernels/lane_transpose.hpp"
-#include "sequin/kernels/row_functions.hpp"
 
 #include <algorithm>
 
@@ -105,50 +104,94 @@ inline simd::Vec<T> load_strip(const T* row, index_t c, index_t width) {
                                       : simd::load_partial<T>(row + c, width - c);
 }
 
-template <class T>
-inline void store_strip(T* row, index_t c, index_t width, const simd::Vec<T>& v) {
-  if (c + simd::kLanes<T> <= width)
-    simd::store<T>(row + c, v);
-  else
-    simd::store_partial<T>(row + c, v, width - c);
+/// Steps that go through the taps together: a row of x that two of them meet is read once.
+inline constexpr index_t kConvTile = 4;
+
+/// `Steps` rows of y over one register of channels: out[i] = start[i] + sum_k w[k] rows[k + i],
+/// taps in ascending order, one fused multiply-add each, then silu where `Silu` says so. Taps is
+/// the number of taps, 0 when only known at run time. out[i] may be start[i].
+template <index_t Steps, index_t Taps, bool Silu, class T, class Load, class Store>
+SEQUIN_ALWAYS_INLINE void conv_tile(const T* const (&start)[kConvTile], const T* weight,
+                                    const T* const* rows, index_t taps, T* const (&out)[kConvTile],
+                                    index_t c, Load&& load, Store&& store) {
+  using V = simd::Vec<T>;
+  V sum[Steps];
+  SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) sum[i] = load(start[i] + c);
+  if constexpr (Taps > 0) {
+    V x[Steps + Taps - 1];
+    SEQUIN_UNROLL for (index_t i = 0; i < Steps + Taps - 1; ++i) x[i] =
+        simd::hold(load(rows[i] + c));
+    SEQUIN_UNROLL for (index_t k = 0; k < Taps; ++k) {
+      const V w = load(weight + k * kConvStrip<T> + c);
+      SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) sum[i] = simd::fma<T>(w, x[k + i], sum[i]);
+    }
+  } else {
+    for (index_t k = 0; k < taps; ++k) {
+      const V w = load(weight + k * kConvStrip<T> + c);
+      SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) sum[i] =
+          simd::fma<T>(w, load(rows[k + i] + c), sum[i]);
+    }
+  }
+  if constexpr (Silu) {
+    SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) sum[i] = simd::silu<T>(sum[i]);
+  }
+  SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) store(out[i] + c, sum[i]);
 }
 
-/// out = start + sum_k w[k] rows[k], taps in ascending order, one fused multiply-add each.
-/// `start` null means zeros. Taps is the number of rows, 0 when only known at run time.
-template <index_t Taps, class T>
-inline void conv_row(const T* start, const T* weight, const T* const* rows, index_t taps,
-                     index_t width, T* out) {
+/// `Steps` rows of y over a strip of x; the samples that lie `ahead` of the newest are next.
+template <index_t Steps, index_t Taps, bool Silu, class T>
+SEQUIN_NO_INLINE void conv_rows(const T* const (&start)[kConvTile], const T* weight,
+                                const T* const* rows, index_t taps, index_t width, index_t ahead,
+                                T* const (&out)[kConvTile]) {
   constexpr index_t lanes = simd::kLanes<T>;
-  const index_t count = Taps > 0 ? Taps : taps;
+  constexpr index_t met = Taps > 0 ? Steps + Taps - 1 : Steps + kConvTaps - 1;
+  // Copies that nothing points to stay in registers.
+  const T* from[kConvTile];
+  const T* row[met];
+  T* to[kConvTile];
+  SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) from[i] = start[i], to[i] = out[i];
+  if constexpr (Taps > 0) {
+    simd::unrolled<met>([&](auto i) { row[i] = rows[i]; });
+  } else {
+    for (index_t i = 0; i < Steps + taps - 1; ++i) row[i] = rows[i];
+  }
   index_t c = 0;
   for (; c + lanes <= width; c += lanes) {
-    auto sum = start == nullptr ? simd::Vec<T>(T{0}) : simd::load<T>(start + c);
-    for (index_t k = 0; k < count; ++k)
-      sum = simd::fma<T>(simd::load<T>(weight + k * kConvStrip<T> + c), simd::load<T>(rows[k] + c),
-                         sum);
-    simd::store<T>(out + c, sum);
+    if constexpr (Steps == kConvTile && Taps > 0) {
+      SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i)
+          simd::prefetch(row[Taps - 1 + i] + ahead + c);
+    }
+    conv_tile<Steps, Taps, Silu>(
+        from, weight, row, taps, to, c, [](const T* at) { return simd::load<T>(at); },
+        [](T* at, const simd::Vec<T>& v) { simd::store<T>(at, v); });
   }
-  if (c < width) {
-    auto sum = start == nullptr ? simd::Vec<T>(T{0}) : simd::load_partial<T>(start + c, width - c);
-    for (index_t k = 0; k < count; ++k)
-      sum = simd::fma<T>(simd::load_partial<T>(weight + k * kConvStrip<T> + c, width - c),
-                         simd::load_partial<T>(rows[k] + c, width - c), sum);
-    simd::store_partial<T>(out + c, sum, width - c);
-  }
+  const index_t rest = width - c;
+  if (rest > 0)
+    conv_tile<Steps, Taps, Silu>(
+        from, weight, row, taps, to, c,
+        [rest](const T* at) { return simd::load_partial<T>(at, rest); },
+        [rest](T* at, const simd::Vec<T>& v) { simd::store_partial<T>(at, v, rest); });
 }
 
-template <class T>
-inline void conv_row(const T* start, const T* weight, const T* const* rows, index_t taps,
-                     index_t width, T* out) {
+/// conv_rows for taps known at run time.
+template <index_t Steps, class T>
+void conv_rows(bool silu, const T* const (&start)[kConvTile], const T* weight, const T* const* rows,
+               index_t taps, index_t width, index_t ahead, T* const (&out)[kConvTile]) {
+  const auto run = [&]<index_t Taps>(std::integral_constant<index_t, Taps>) {
+    if (silu)
+      conv_rows<Steps, Taps, true>(start, weight, rows, taps, width, ahead, out);
+    else
+      conv_rows<Steps, Taps, false>(start, weight, rows, taps, width, ahead, out);
+  };
   switch (taps) {
     case 2:
-      return conv_row<2>(start, weight, rows, taps, width, out);
+      return run(std::integral_constant<index_t, 2>());
     case 3:
-      return conv_row<3>(start, weight, rows, taps, width, out);
+      return run(std::integral_constant<index_t, 3>());
     case 4:
-      return conv_row<4>(start, weight, rows, taps, width, out);
+      return run(std::integral_constant<index_t, 4>());
     default:
-      return conv_row<0>(start, weight, rows, taps, width, out);
+      return run(std::integral_constant<index_t, 0>());
   }
 }
 
@@ -163,29 +206,35 @@ inline void conv_row(const T* start, const T* weight, const T* const* rows, inde
 template <Scalar T>
 void causal_conv1d_forward(const CausalConv1dInputs<T>& in, View<T, 3> y, index_t begin,
                            index_t end) {
+  constexpr index_t tile = detail::kConvTile;
   const index_t taps = in.taps();
+  const index_t ahead = tile * in.x.stride(1);
   alignas(64) T weight[detail::kConvTaps * kConvStrip<T>];
-  alignas(64) T sums[kConvStrip<T>] = {};
+  alignas(64) const T zeros[kConvStrip<T>] = {};
   for (index_t item = begin; item < end; ++item) {
     const auto p = detail::ConvPiece::at(in, item);
     const detail::ConvRows<T> rows(in, p);
+    const T* const bias = in.bias == nullptr ? zeros : in.bias + p.first;
     for (index_t k0 = 0; k0 < taps; k0 += detail::kConvTaps) {
       const index_t count = (std::min)(detail::kConvTaps, taps - k0);
+      const bool silu = in.silu && k0 + count == taps;
       transpose(&in.weight(p.first, k0), in.weight.stride(0), p.width, count, weight,
                 kConvStrip<T>);
-      const T* const bias = in.bias == nullptr ? nullptr : in.bias + p.first;
-      for (index_t t = p.t0; t < p.t1; ++t) {
-        const T* tap_rows[detail::kConvTaps];
-        for (index_t k = 0; k < count; ++k) tap_rows[k] = rows.at(t + k0 + k - (taps - 1));
-        T* const out = &y(p.b, t, p.first);
-        const T* const start = k0 == 0 ? bias : out;
-        if (in.silu && k0 + count == taps) {
-          detail::conv_row(start, weight, tap_rows, count, p.width, sums);
-          detail::silu_rows(sums, p.width);
-          std::copy_n(sums, p.width, out);
-        } else {
-          detail::conv_row(start, weight, tap_rows, count, p.width, out);
+      for (index_t t = p.t0; t < p.t1;) {
+        const index_t steps = t + tile <= p.t1 ? tile : 1;
+        const T* met[detail::kConvTaps + tile - 1];
+        const T* start[tile] = {};
+        T* out[tile] = {};
+        for (index_t i = 0; i < steps + count - 1; ++i) met[i] = rows.at(t + k0 + i - (taps - 1));
+        for (index_t i = 0; i < steps; ++i) {
+          out[i] = &y(p.b, t + i, p.first);
+          start[i] = k0 == 0 ? bias : out[i];
         }
+        if (steps == tile)
+          detail::conv_rows<tile>(silu, start, weight, met, count, p.width, ahead, out);
+        else
+          detail::conv_rows<1>(silu, start, weight, met, count, p.width, ahead, out);
+        t += steps;
       }
     }
   }

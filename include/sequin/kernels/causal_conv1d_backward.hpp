@@ -34,23 +34,40 @@ void causal_conv1d_backward_silu(const T* a, const T* dy, index_t n, T* da) {
 template <Scalar T>
 void causal_conv1d_backward_input(const CausalConv1dInputs<T>& in, View<const T, 3> da,
                                   View<T, 3> dx, index_t begin, index_t end) {
+  constexpr index_t tile = detail::kConvTile;
   const index_t taps = in.taps();
+  const index_t ahead = tile * da.stride(1);
   alignas(64) T weight[detail::kConvTaps * kConvStrip<T>];
+  alignas(64) const T zeros[kConvStrip<T>] = {};
   for (index_t item = begin; item < end; ++item) {
     const auto p = detail::ConvPiece::at(in, item);
     for (index_t k0 = 0; k0 < taps; k0 += detail::kConvTaps) {
       const index_t count = (std::min)(detail::kConvTaps, taps - k0);
       transpose(&in.weight(p.first, k0), in.weight.stride(0), p.width, count, weight,
                 kConvStrip<T>);
-      for (index_t t = p.t0; t < p.t1; ++t) {
-        const index_t latest = t + taps - 1 - k0;
+      for (index_t t = p.t0; t < p.t1;) {
+        index_t latest = t + taps - 1 - k0;
         // Outputs after the end do not exist.
-        const index_t skip = (std::min)(count, (std::max)(index_t{0}, latest - in.length() + 1));
-        const T* rows[detail::kConvTaps];
-        for (index_t k = skip; k < count; ++k) rows[k] = &da(p.b, latest - k, p.first);
-        T* const out = &dx(p.b, t, p.first);
-        detail::conv_row(k0 == 0 ? nullptr : static_cast<const T*>(out),
-                         weight + skip * kConvStrip<T>, rows + skip, count - skip, p.width, out);
+        const bool whole = t + tile <= p.t1 && latest + tile <= in.length();
+        const index_t steps = whole ? tile : 1;
+        const index_t skip =
+            whole ? 0 : (std::min)(count, (std::max)(index_t{0}, latest - in.length() + 1));
+        // Rows run against time, and so do the steps.
+        latest += steps - 1;
+        const T* met[detail::kConvTaps + tile - 1];
+        const T* start[tile] = {};
+        T* out[tile] = {};
+        for (index_t i = skip; i < steps + count - 1; ++i) met[i] = &da(p.b, latest - i, p.first);
+        for (index_t i = 0; i < steps; ++i) {
+          out[i] = &dx(p.b, t + steps - 1 - i, p.first);
+          start[i] = k0 == 0 ? zeros : out[i];
+        }
+        if (whole)
+          detail::conv_rows<tile>(false, start, weight, met, count, p.width, ahead, out);
+        else
+          detail::conv_rows<1>(false, start, weight + skip * kConvStrip<T>, met + skip,
+                               count - skip, p.width, ahead, out);
+        t += steps;
       }
     }
   }

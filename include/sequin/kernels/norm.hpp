@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/compiled.hpp"
+#include "sequin/kernels/row_groups.hpp"
 #include "sequin/kernels/row_sum.hpp"
 
 #include <cmath>
@@ -15,34 +16,47 @@ template <class T>
 void layer_norm_forward(const T* x, const T* weight, const T* bias, T eps, index_t rows, index_t n,
                         T* y, T* mean_out, T* rstd_out) {
   using V = simd::Vec<T>;
-  for (index_t r = 0; r < rows; ++r, x += n, y += n) {
-    const T mean = detail::sum_of<T>(
-                       n, [](const V& v) { return v; }, x) /
-                   static_cast<T>(n);
-    const V m(mean);
-    // Lanes beyond the row must not count: they are handled apart.
-    const index_t whole = n / simd::kLanes<T> * simd::kLanes<T>;
-    T squares = detail::sum_of<T>(
-        whole, [&](const V& v) { return (v - m) * (v - m); }, x);
-    for (index_t i = whole; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
-    const T rstd = T{1} / std::sqrt(squares / static_cast<T>(n) + eps);
-    const V s(rstd);
-    if (weight != nullptr && bias != nullptr) {
-      simd::transform<T>(
-          n, y, [&](const V& v, const V& w, const V& b) { return simd::fma<T>((v - m) * s, w, b); },
-          x, weight, bias);
-    } else if (weight != nullptr) {
-      simd::transform<T>(
-          n, y, [&](const V& v, const V& w) { return (v - m) * s * w; }, x, weight);
-    } else {
-      simd::transform<T>(
-          n, y, [&](const V& v) { return (v - m) * s; }, x);
-      if (bias != nullptr)
-        simd::transform<T>(
-            n, y, [](const V& v, const V& b) { return v + b; }, y, bias);
+  const index_t group = detail::row_group(n);
+  // Lanes beyond the row must not count: they are handled apart.
+  const index_t whole = n / simd::kLanes<T> * simd::kLanes<T>;
+  T mean[detail::kRowGroup], rstd[detail::kRowGroup];
+  for (index_t first = 0; first < rows; first += group) {
+    const index_t count = (std::min)(group, rows - first);
+    for (index_t r = 0; r < count; ++r)
+      mean[r] = detail::sum_of<T>(
+                    n, [](const V& v) { return v; }, x + (first + r) * n) /
+                static_cast<T>(n);
+    for (index_t r = 0; r < count; ++r) {
+      const T* const from = x + (first + r) * n;
+      const V m(mean[r]);
+      T squares = detail::sum_of<T>(
+          whole, [&](const V& v) { return (v - m) * (v - m); }, from);
+      for (index_t i = whole; i < n; ++i) squares += (from[i] - mean[r]) * (from[i] - mean[r]);
+      rstd[r] = T{1} / std::sqrt(squares / static_cast<T>(n) + eps);
     }
-    if (mean_out != nullptr) mean_out[r] = mean;
-    if (rstd_out != nullptr) rstd_out[r] = rstd;
+    for (index_t r = 0; r < count; ++r) {
+      const T* const from = x + (first + r) * n;
+      const T* const next = from + group * n;
+      T* const to = y + (first + r) * n;
+      const V m(mean[r]), s(rstd[r]);
+      if (weight != nullptr && bias != nullptr) {
+        detail::write_row<T>(
+            n, next, to,
+            [&](const V& v, const V& w, const V& b) { return simd::fma<T>((v - m) * s, w, b); },
+            from, weight, bias);
+      } else if (weight != nullptr) {
+        detail::write_row<T>(
+            n, next, to, [&](const V& v, const V& w) { return (v - m) * s * w; }, from, weight);
+      } else {
+        detail::write_row<T>(
+            n, next, to, [&](const V& v) { return (v - m) * s; }, from);
+        if (bias != nullptr)
+          simd::transform<T>(
+              n, to, [](const V& v, const V& b) { return v + b; }, to, bias);
+      }
+    }
+    if (mean_out != nullptr) std::copy_n(mean, count, mean_out + first);
+    if (rstd_out != nullptr) std::copy_n(rstd, count, rstd_out + first);
   }
 }
 
@@ -108,19 +122,29 @@ template <class T>
 void rms_norm_forward(const T* x, const T* weight, T eps, index_t rows, index_t n, T* y,
                       T* rstd_out) {
   using V = simd::Vec<T>;
-  for (index_t r = 0; r < rows; ++r, x += n, y += n) {
-    const T squares = detail::sum_of<T>(
-        n, [](const V& v) { return v * v; }, x);
-    const T rstd = T{1} / std::sqrt(squares / static_cast<T>(n) + eps);
-    const V s(rstd);
-    if (weight != nullptr) {
-      simd::transform<T>(
-          n, y, [&](const V& v, const V& w) { return v * s * w; }, x, weight);
-    } else {
-      simd::transform<T>(
-          n, y, [&](const V& v) { return v * s; }, x);
+  const index_t group = detail::row_group(n);
+  T rstd[detail::kRowGroup];
+  for (index_t first = 0; first < rows; first += group) {
+    const index_t count = (std::min)(group, rows - first);
+    for (index_t r = 0; r < count; ++r) {
+      const T squares = detail::sum_of<T>(
+          n, [](const V& v) { return v * v; }, x + (first + r) * n);
+      rstd[r] = T{1} / std::sqrt(squares / static_cast<T>(n) + eps);
     }
-    if (rstd_out != nullptr) rstd_out[r] = rstd;
+    for (index_t r = 0; r < count; ++r) {
+      const T* const from = x + (first + r) * n;
+      const T* const next = from + group * n;
+      T* const to = y + (first + r) * n;
+      const V s(rstd[r]);
+      if (weight != nullptr) {
+        detail::write_row<T>(
+            n, next, to, [&](const V& v, const V& w) { return v * s * w; }, from, weight);
+      } else {
+        detail::write_row<T>(
+            n, next, to, [&](const V& v) { return v * s; }, from);
+      }
+    }
+    if (rstd_out != nullptr) std::copy_n(rstd, count, rstd_out + first);
   }
 }
 

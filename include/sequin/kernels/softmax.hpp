@@ -3,6 +3,7 @@
 
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/vmath.hpp"
+#include "sequin/kernels/row_groups.hpp"
 #include "sequin/kernels/row_sum.hpp"
 
 #include <cmath>
@@ -18,22 +19,28 @@ T row_total(const T* x, index_t n) {
       n, [](const simd::Vec<T>& v) { return v; }, x);
 }
 
-/// What a row of softmax is shifted by and the sum of y = e^(x - shift). A NaN anywhere in the row
-/// makes the sum NaN, whatever the shift then is.
+/// What rows of softmax are shifted by and the sums of y = e^(x - shift). A NaN anywhere in a row
+/// makes its sum NaN, whatever the shift then is.
 template <class T>
-struct SoftmaxRow {
-  T shift, total;
-  bool empty;  ///< -inf alone
+struct SoftmaxRows {
+  T shift[kRowGroup], total[kRowGroup];
+  bool empty[kRowGroup];  ///< -inf alone
 
-  SoftmaxRow(const T* x, index_t n, T* y) {
+  /// `count` rows of a group of `group`; the rows after them come near.
+  SoftmaxRows(const T* x, index_t count, index_t group, index_t n, T* y) {
     using V = simd::Vec<T>;
-    const T top = largest_of(n, x);
-    empty = top == -std::numeric_limits<T>::infinity();
-    shift = empty ? T{0} : top;
-    const V s(shift);
-    simd::transform<T>(
-        n, y, [&](const V& v) { return simd::exp_nonpositive<T>(v - s); }, x);
-    total = row_total(y, n);
+    for (index_t r = 0; r < count; ++r) {
+      const T top = largest_of(n, x + r * n);
+      empty[r] = top == -std::numeric_limits<T>::infinity();
+      shift[r] = empty[r] ? T{0} : top;
+    }
+    for (index_t r = 0; r < count; ++r) {
+      const V s(shift[r]);
+      write_row<T>(
+          n, x + (r + group) * n, y + r * n,
+          [&](const V& v) { return simd::exp_nonpositive<T>(v - s); }, x + r * n);
+    }
+    for (index_t r = 0; r < count; ++r) total[r] = row_total(y + r * n, n);
   }
 };
 
@@ -43,11 +50,15 @@ struct SoftmaxRow {
 template <class T>
 void softmax_forward(const T* x, index_t rows, index_t n, T* y) {
   using V = simd::Vec<T>;
-  for (index_t r = 0; r < rows; ++r, x += n, y += n) {
-    const detail::SoftmaxRow<T> row(x, n, y);
-    const V factor(row.empty ? row.total : T{1} / row.total);
-    simd::transform<T>(
-        n, y, [&](const V& v) { return v * factor; }, y);
+  const index_t group = detail::row_group(n);
+  for (index_t first = 0; first < rows; first += group, x += group * n, y += group * n) {
+    const index_t count = (std::min)(group, rows - first);
+    const detail::SoftmaxRows<T> sums(x, count, group, n, y);
+    for (index_t r = 0; r < count; ++r) {
+      const V factor(sums.empty[r] ? sums.total[r] : T{1} / sums.total[r]);
+      simd::transform<T>(
+          n, y + r * n, [&](const V& v) { return v * factor; }, y + r * n);
+    }
   }
 }
 
@@ -68,8 +79,8 @@ template <class T>
 void log_softmax_forward(const T* x, index_t rows, index_t n, T* y) {
   using V = simd::Vec<T>;
   for (index_t r = 0; r < rows; ++r, x += n, y += n) {
-    const detail::SoftmaxRow<T> row(x, n, y);
-    const V shift(row.shift), log_total(row.empty ? row.total : std::log(row.total));
+    const detail::SoftmaxRows<T> row(x, 1, 1, n, y);
+    const V shift(row.shift[0]), log_total(row.empty[0] ? row.total[0] : std::log(row.total[0]));
     simd::transform<T>(
         n, y, [&](const V& v) { return v - shift - log_total; }, x);
   }
