@@ -7,7 +7,9 @@
 #include "sequin/kernels/attention_weights.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace {
 
@@ -177,6 +179,35 @@ TEMPLATE_TEST_CASE("attention_step: agrees with attention_forward", "", float, d
         }
       }
     }
+}
+
+TEMPLATE_TEST_CASE("attention_step: a long cache gives the bits of the same rows close together",
+                   "", float, double) {
+  using T = TestType;
+  const index_t keys = 517, heads = 2, width = 5;
+  const auto q = random_tensor<T>({1, 1, heads, width}, 1);
+  const auto k = random_tensor<T>({1, keys, heads, width}, 2);
+  const auto v = random_tensor<T>({1, keys, heads, width}, 3);
+  const auto near = problem<T>(q, k, v);
+  REQUIRE(!inner::step_is_far(near));
+  // The same rows far apart, between others.
+  const index_t step = 2048;
+  auto far = near;
+  std::vector<T> room(static_cast<std::size_t>(2 * keys * step), T{9});
+  const auto spread = [&](const Tensor<T, 4>& from, index_t offset) {
+    for (index_t j = 0; j < keys; ++j)
+      std::copy_n(from.data() + j * heads * width, heads * width,
+                  room.data() + offset + j * 2 * step);
+    return View<const T, 4>(room.data() + offset, from.shape(),
+                            {2 * keys * step, 2 * step, width, 1});
+  };
+  far.k = spread(k, 0);
+  far.v = spread(v, step);
+  REQUIRE(inner::step_is_far(far));
+  Tensor<T, 4> a({1, 1, heads, width}), b({1, 1, heads, width});
+  kernels::attention_step<T>(near, 0, heads, a.view(), nullptr, nullptr);
+  kernels::attention_step<T>(far, 0, heads, b.view(), nullptr, nullptr);
+  CHECK(std::equal(a.span().begin(), a.span().end(), b.span().begin()));
 }
 
 TEMPLATE_TEST_CASE("attention: scratch is neither read before it is written nor exceeded", "",

@@ -24,6 +24,14 @@ index_t fft_block_width(bool time_major, index_t channels) noexcept {
   return (std::min)(most, (channels + lanes - 1) / lanes * lanes);
 }
 
+/// Whether the first pass reads the `steps` time steps of a block where they are. What a butterfly
+/// takes lies a fraction of the length apart: in a long matrix such rows meet in few sets of the
+/// caches, and the memory is faster when they are copied in their order.
+template <class T>
+bool fft_in_place(index_t steps, index_t width) noexcept {
+  return steps * width * static_cast<index_t>(sizeof(T)) <= 512 * 1024;
+}
+
 template <class T, class U>
 bool fft_time_major(const View<T, 3>& x, const View<U, 3>& y) noexcept {
   return x.stride(2) == 1 || y.stride(2) == 1;
@@ -95,7 +103,8 @@ void rfft_forward(const FftPlan<T>& plan, View<const T, 3> x, index_t first,
         const index_t w = block.width;
         const detail::FftMatrix<const T> from(x, b, channel);
         const bool direct = plan.half() && !plan.is_chirped() && from.time_major() &&
-                            channels == w && first == 0 && from.steps >= n;
+                            channels == w && first == 0 && from.steps >= n &&
+                            detail::fft_in_place<T>(n, w);
         if (!direct) {
           const index_t step = plan.half() ? w : z.step;
           const index_t before = (std::min)(first, n);

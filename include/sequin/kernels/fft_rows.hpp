@@ -14,6 +14,9 @@ namespace sequin::inline SEQUIN_ABI::kernels::detail {
 template <class T>
 inline constexpr index_t kFftTile = 256 / static_cast<index_t>(sizeof(T));
 
+/// Rows of a matrix that are on their way to the first cache while one is copied.
+inline constexpr index_t kFftRowsAhead = 4;
+
 /// Steps and channels of one matrix: either channels or steps are adjacent.
 template <class T>
 struct FftMatrix {
@@ -76,6 +79,9 @@ void fft_load_rows(const FftMatrix<const T>& x, index_t at, index_t count, index
   if (x.time_major()) {
     for (index_t t = 0; t < inside; ++t) {
       const T* const from = x.row(at + t);
+      const T* const ahead = x.row(at + (std::min)(t + kFftRowsAhead, inside - 1));
+      for (index_t c = 0; c < channels; c += 64 / static_cast<index_t>(sizeof(T)))
+        simd::prefetch(ahead + c);
       for (index_t c = 0; c < width; c += lanes)
         simd::store<T>(rows + t * row_step + c,
                        simd::load_partial<T>(from + c, (std::max)(index_t{0}, channels - c)));

@@ -4,6 +4,8 @@
 #include "sequin/core/compiled.hpp"
 #include "sequin/kernels/selective_scan_common.hpp"
 
+#include <cstdint>
+
 namespace sequin::inline SEQUIN_ABI::kernels {
 
 /// Blocks of channels that go through a chunk of time one after the other: a row of u then uses
@@ -27,6 +29,27 @@ inline constexpr index_t kScanTile = 16;
 template <class T>
 inline constexpr index_t kScanStates = (std::max)(index_t{1}, 4 / kScanVecs<T>);
 
+/// The rows of a block's next chunk: one cache line of each step, too far apart for the machine to
+/// guess, which is asked for while this chunk is computed.
+class ScanAhead {
+ public:
+  template <class T>
+  void set(std::size_t i, const View<T, 3>& x, const ScanBlock& at, index_t t) noexcept {
+    if (x.data() == nullptr) return;
+    first_[i] = reinterpret_cast<std::uintptr_t>(&x(at.b, t, at.first));
+    step_[i] = static_cast<std::uintptr_t>(x.stride(1)) * sizeof(T);
+  }
+  SEQUIN_ALWAYS_INLINE void fetch(index_t t) const noexcept {
+    SEQUIN_UNROLL for (std::size_t i = 0; i < kRows; ++i) simd::prefetch_later(
+        reinterpret_cast<const void*>(first_[i] + step_[i] * static_cast<std::uintptr_t>(t)));
+  }
+
+ private:
+  static constexpr std::size_t kRows = 4;
+  std::uintptr_t first_[kRows] = {};
+  std::uintptr_t step_[kRows] = {};
+};
+
 template <class T>
 struct ScanForwardScratch {
   alignas(64) T dt[kScanChunk * kScanBlock<T>];
@@ -36,6 +59,7 @@ struct ScanForwardScratch {
   alignas(64) T h[kScanTile * kScanBlock<T>];
   alignas(64) T b[kScanTile * kScanBlock<T>];
   alignas(64) T c[kScanTile * kScanBlock<T>];
+  ScanAhead ahead;
 };
 
 /// The registers of a time step.
@@ -75,6 +99,7 @@ void scan_tile(ScanForwardScratch<T>& s, index_t steps, index_t states, const T*
   constexpr index_t block = kScanBlock<T>;
   constexpr index_t lanes = simd::kLanes<T>;
   for (index_t t = 0; t < steps; ++t, b += b_stride, c += c_stride) {
+    s.ahead.fetch(t);
     ScanStep<T> step;
     SEQUIN_UNROLL for (index_t i = 0; i < kScanVecs<T>; ++i) {
       step.dt[i] = V::load_aligned(s.dt + t * block + i * lanes);
@@ -213,6 +238,11 @@ void scan_chunk(const SelectiveScanInputs<T>& in, const ScanBlock& at, index_t c
   for (index_t i = 0; i < steps * block; i += lanes)
     (V::load_aligned(s.dtu + i) * V::load_aligned(s.dt + i)).store_aligned(s.dtu + i);
   std::fill_n(s.y, steps * block, T{0});
+  const index_t next = (std::min)(t0 + kScanChunk, in.length() - 1);
+  s.ahead.set(0, in.u, at, next);
+  s.ahead.set(1, in.delta, at, next);
+  s.ahead.set(2, in.z, at, next);
+  s.ahead.set(3, y, at, next);
   for (index_t n0 = 0; n0 < states; n0 += kScanTile) {
     const index_t tile = (std::min)(kScanTile, states - n0);
     if (steps <= kScanShort && tile % lanes == 0) {
