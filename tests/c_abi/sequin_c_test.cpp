@@ -88,7 +88,8 @@ TEST_CASE("c_abi: the C program prints the forecast of the C++ model") {
   REQUIRE(std::system(command.c_str()) == 0);
 
   std::string expected;
-  for (index_t i = 0; const float value : saved.model.forward(x).span()) {
+  const auto y = saved.model.forward(x);
+  for (index_t i = 0; const float value : y.span()) {
     std::snprintf(text, sizeof text, "%.9g%c", static_cast<double>(value),
                   ++i % 3 == 0 ? '\n' : ' ');
     expected += text;
