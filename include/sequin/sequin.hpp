@@ -54,6 +54,7 @@
 #include "sequin/io/csv.hpp"
 #include "sequin/io/json_writer.hpp"
 #include "sequin/io/load_model.hpp"
+#include "sequin/io/npy.hpp"
 #include "sequin/io/safetensors.hpp"
 #include "sequin/io/save_parameters.hpp"
 #include "sequin/io/state_file.hpp"

@@ -1,6 +1,7 @@
 // A new folder in which the documents' programs find and leave their files.
 #pragma once
 
+#include "sequin/core/random.hpp"
 #include "sequin/io/load_model.hpp"
 
 #include "io/file_helpers.hpp"

@@ -139,6 +139,31 @@ def make_csv():
         put("csv", name, text)
 
 
+def make_npy():
+    def seed(name, dictionary, data, major=1):
+        header = dictionary.encode() + b"\n"
+        length = struct.pack("<H" if major == 1 else "<I", len(header))
+        put("npy", name, b"\x93NUMPY" + bytes([major, 0]) + length + header + data)
+
+    def array(descr, shape, order="False"):
+        return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+
+    six = struct.pack("<6f", *range(6))
+    for major in (1, 2, 3, 9):
+        seed(f"version_{major}", array("'<f4'", "(2, 3)"), six, major)
+    seed("fortran", array("'<f4'", "(2, 1, 3)", "True"), six)
+    seed("other_order", "{\"shape\":(6L,),'fortran_order':False,'descr':\"<f4\"}", six)
+    for descr in ("<f8", "<f2", "<i8", "<i2", "|i1", "<u8", "|u1", "|b1"):
+        seed("type_" + descr[1:], array(f"'{descr}'", "(1, 1)"), bytes([1] * int(descr[2])))
+    seed("scalar", array("'<i4'", "()"), bytes(4))
+    seed("empty", array("'<i4'", "(0, 9223372036854775807)"), b"")
+    seed("wraps", array("'<f4'", "(4611686018427387904, 4, 6)"), six)
+    seed("objects", array("'|O'", "(6,)"), six)
+    seed("big_endian", array("'>f4'", "(6,)"), six)
+    seed("structured", array("[('a', '<f4')]", "(6,)"), six)
+    seed("expression", array("__import__('os')", "(2*3,)"), six)
+
+
 def chunk(name, data):
     return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
@@ -273,6 +298,7 @@ make_safetensors()
 make_index()
 make_config()
 make_csv()
+make_npy()
 make_wav()
 make_tokenizer()
 make_checkpoint()

@@ -34,6 +34,7 @@ TEST_CASE("fuzz: indexes of shards are read or refused") {
 }
 TEST_CASE("fuzz: configurations are read or refused") { replay("config", fuzz_config); }
 TEST_CASE("fuzz: tables are read or refused") { replay("csv", fuzz_csv); }
+TEST_CASE("fuzz: arrays of NumPy are read or refused") { replay("npy", fuzz_npy); }
 TEST_CASE("fuzz: tokenizers are read or refused") { replay("tokenizer", fuzz_tokenizer); }
 TEST_CASE("fuzz: checkpoints are read or refused") { replay("checkpoint", fuzz_checkpoint); }
 #if SEQUIN_FUZZ_AUDIO
