@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measures Sequin beside its peers in one run and writes build/bench/results.{md,json}: our time, each
 # peer's, the ratio to the best of them, the share of what the machine can do at most.
-# usage: bench/run.sh [--lines REGEX] [--threads 1,2] [--rounds N]
+# usage: bench/run.sh [--lines REGEX] [--threads 1,2] [--rounds N] [--earlier RESULTS.json]
 # Peers are optional and installed where possible: OpenBLAS, oneDNN, FFTW, PyTorch 1.13 (Debian's
 # python3-torch), ONNX Runtime (npm's onnxruntime-node). The table names those that were found.
 set -eu

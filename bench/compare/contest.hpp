@@ -44,6 +44,7 @@ Result contest(const LineMaker& maker, const std::vector<std::unique_ptr<PeerPro
 
 /// A machine-readable form, and a table of it with the limits above.
 nlohmann::json to_json(const std::vector<Result>& results, const Limits& limits);
-std::string to_markdown(const nlohmann::json& report);
+/// A table; with the report of an `earlier` run (null for none), also our ratio and time in that.
+std::string to_markdown(const nlohmann::json& report, const nlohmann::json& earlier);
 
 }  // namespace sequin_compare

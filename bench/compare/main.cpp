@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <regex>
 
 namespace {
@@ -18,7 +19,7 @@ struct Arguments {
   std::string lines = ".*";
   std::vector<index_t> threads{1};
   int rounds = 11;
-  std::string json, markdown, scratch = "bench-scratch";
+  std::string json, markdown, earlier, scratch = "bench-scratch";
   std::vector<std::string> peers;  // "NAME=command words"
   bool list = false;
 };
@@ -51,6 +52,12 @@ int run(const Arguments& a) {
     for (const LineMaker& maker : lines)
       std::printf("%s: %s\n", maker.group.c_str(), maker.name.c_str());
     return 0;
+  }
+  nlohmann::json earlier;
+  if (!a.earlier.empty()) {
+    std::ifstream file(a.earlier);
+    if (!file) throw std::runtime_error("--earlier " + a.earlier + ": cannot be read");
+    earlier = nlohmann::json::parse(file);
   }
   std::filesystem::create_directories(a.scratch);
   std::vector<std::unique_ptr<PeerProcess>> processes;
@@ -87,10 +94,11 @@ int run(const Arguments& a) {
       // What was measured is kept, whatever comes after.
       const nlohmann::json report = to_json(results, limits);
       write(a.json, report.dump(1) + "\n");
-      write(a.markdown, to_markdown(report));
+      write(a.markdown, to_markdown(report, earlier));
     }
   }
-  if (a.markdown.empty()) std::fputs(to_markdown(to_json(results, limits)).c_str(), stdout);
+  if (a.markdown.empty())
+    std::fputs(to_markdown(to_json(results, limits), earlier).c_str(), stdout);
   return 0;
 }
 
@@ -104,6 +112,7 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", a.rounds, "times that each contender has its turn (11)");
   app.add_option("--json", a.json, "file for the results");
   app.add_option("--markdown", a.markdown, "file for the table (standard output)");
+  app.add_option("--earlier", a.earlier, "results of an earlier run, shown beside these");
   app.add_option("--scratch", a.scratch, "folder for what goes to other processes");
   app.add_option("--peer", a.peers, "NAME=COMMAND of a peer in a process of its own; repeatable");
   app.add_flag("--list", a.list, "print the lines' names");

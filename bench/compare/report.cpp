@@ -63,6 +63,18 @@ std::string memory_table(const nlohmann::json& report) {
   return out;
 }
 
+/// Ratio and time of the same line in an earlier run.
+std::string earlier_cell(const nlohmann::json& earlier, const nlohmann::json& line) {
+  for (const auto& other : earlier.at("lines")) {
+    if (other.at("group") != line.at("group") || other.at("name") != line.at("name") ||
+        other.at("threads") != line.at("threads"))
+      continue;
+    const std::string time = duration(other.at("sequin").at("seconds"));
+    return other.contains("ratio") ? text("%.2f", other.at("ratio")) + " (" + time + ")" : time;
+  }
+  return "";
+}
+
 }  // namespace
 
 nlohmann::json to_json(const std::vector<Result>& results, const Limits& limits) {
@@ -94,7 +106,7 @@ nlohmann::json to_json(const std::vector<Result>& results, const Limits& limits)
           {"lines", lines}};
 }
 
-std::string to_markdown(const nlohmann::json& report) {
+std::string to_markdown(const nlohmann::json& report, const nlohmann::json& earlier) {
   std::string out;
   const auto& limits = report.at("limits");
   out += "Limits of one thread, measured in this run: " +
@@ -120,9 +132,10 @@ std::string to_markdown(const nlohmann::json& report) {
                               (threads == 1 ? " thread" : " threads");
     if (title != group) {
       group = title;
-      out += "\n### " + group +
-             "\n\n| line | Sequin | best peer | ratio | of the limit | spread | others |\n"
-             "| --- | --- | --- | --- | --- | --- | --- |\n";
+      const bool two = !earlier.is_null();
+      out += "\n### " + group + "\n\n| line | Sequin | best peer | ratio |" +
+             (two ? " earlier run |" : "") + " of the limit | spread | others |\n" +
+             "| --- | --- | --- | --- |" + (two ? " --- |" : "") + " --- | --- | --- |\n";
     }
     const auto& ours = line.at("sequin");
     const double seconds = ours.at("seconds");
@@ -141,6 +154,7 @@ std::string to_markdown(const nlohmann::json& report) {
       if (!peer.at("agrees").get<bool>()) others += " (other result)";
     }
     out += best.empty() ? "none | | " : " | " + text("%.2f", line.at("ratio")) + " | ";
+    if (!earlier.is_null()) out += earlier_cell(earlier, line) + " | ";
     const double share = line.at("of_limit");
     out += (share > 0 ? text("%.2f", share) : std::string("–")) + " | " +
            text("%.0f %%", 100 * spread) + " | " + others + " |\n";
