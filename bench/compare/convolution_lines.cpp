@@ -3,6 +3,7 @@
 #include "run_in_arena.hpp"
 
 #include "sequin/blocks/conv1d.hpp"
+#include "sequin/blocks/fsmn.hpp"
 #include "sequin/ops/causal_conv1d.hpp"
 #include "sequin/ops/depthwise_conv1d.hpp"
 #include "sequin/ops/elementwise.hpp"
@@ -89,6 +90,32 @@ Line dense_line(index_t steps, index_t in, index_t out, index_t taps, index_t th
   });
 }
 
+/// The plain memory block: two maps, 2 lorder - 1 taps a channel, and the sums around them.
+Line fsmn_line(index_t steps, index_t dim, index_t lorder) {
+  struct Block {
+    Fsmn<float> layer;
+    Tensor<float, 3> x;
+  };
+  const FsmnConfig config{.dim = dim, .hidden = dim, .lorder = lorder};
+  const auto keep = std::make_shared<Block>(Block{Fsmn<float>(config), {}});
+  Generator generator(1);
+  keep->layer.initialize(generator);
+  Line line;
+  line.keep = keep;
+  for (const auto& p : parameters(keep->layer).items) {
+    const auto values = std::as_const(p.values).span();
+    line.inputs.push_back({p.name, p.shape, {values.begin(), values.end()}});
+  }
+  line.inputs.push_back(drawn("x", {1, steps, dim}, 2));
+  keep->x = tensor<3>(line.inputs.back());
+  prepare(keep->layer);
+  line.work.flops = 2.0 * static_cast<double>(steps * dim * (2 * dim + 2 * lorder - 1));
+  line.work.bytes = 4.0 * static_cast<double>(2 * steps * dim + 2 * dim * dim);
+  set_own(line, [k = keep.get()] { return k->layer.forward(k->x); });
+  line.request = {{"op", "fsmn"}};
+  return line;
+}
+
 }  // namespace
 
 void add_convolution_lines(std::vector<LineMaker>& lines) {
@@ -106,6 +133,8 @@ void add_convolution_lines(std::vector<LineMaker>& lines) {
          "depthwise, " + std::to_string(taps) + " taps, dilation " + std::to_string(dilation) +
              ", 256 channels, 1000 steps",
          [=](index_t threads) { return depthwise_line(1000, 256, taps, dilation, threads); }});
+  lines.push_back({group, "FSMN of 20 steps each way, 256 channels, 1000 steps",
+                   [](index_t) { return fsmn_line(1000, 256, 20); }});
   lines.push_back({group, "dense, 3 taps, 256 to 256, 1000 steps",
                    [](index_t threads) { return dense_line(1000, 256, 256, 3, threads); }});
   lines.push_back({group, "dense, 3 taps, 7 to 512, 96 steps",

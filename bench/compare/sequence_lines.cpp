@@ -6,6 +6,8 @@
 #include "sequin/blocks/gru.hpp"
 #include "sequin/blocks/lstm.hpp"
 #include "sequin/ops/fft.hpp"
+#include "sequin/ops/fft_conv1d.hpp"
+#include "sequin/ops/reduce.hpp"
 #include "sequin/ops/selective_scan.hpp"
 #include "sequin/train/optimizer.hpp"
 
@@ -24,8 +26,9 @@ struct ScanKeep {
   SelectiveScanOptions<float> options;
 };
 
-/// Mamba's scan with softplus, skip and gate: 16 states a channel.
-Line scan_line(index_t steps, index_t channels) {
+/// Mamba's scan with softplus, skip and gate: 16 states a channel; or with the gradients of all its
+/// inputs.
+Line scan_line(index_t steps, index_t channels, bool backward = false) {
   const auto keep = std::make_shared<ScanKeep>();
   Line line;
   line.keep = keep;
@@ -51,10 +54,26 @@ Line scan_line(index_t steps, index_t channels) {
   line.work.exps = 16 * all;
   line.work.flops = 6.0 * 16 * all;
   line.work.bytes = 4.0 * 4 * all;
+  line.request = {{"op", "selective_scan"}};
+  if (backward) {
+    for (auto* const x : {&keep->u, &keep->delta, &keep->B, &keep->C, &keep->z})
+      x->set_requires_grad(true);
+    keep->A.set_requires_grad(true);
+    keep->D.set_requires_grad(true);
+    keep->options.D = keep->D;
+    keep->options.z = keep->z;
+    line.work = {};  // the second pass may compute the exponentials again or not
+    line.request["trains"] = true;
+    set_own(line, [k = keep.get()] {
+      Tape tape;
+      const auto y = selective_scan(k->u, k->delta, k->A, k->B, k->C, k->options).y;
+      return tape.gradients(sum(y)).of(k->delta);
+    });
+    return line;
+  }
   set_own(line, [k = keep.get()] {
     return selective_scan(k->u, k->delta, k->A, k->B, k->C, k->options).y;
   });
-  line.request = {{"op", "selective_scan"}};
   return line;
 }
 
@@ -113,6 +132,28 @@ Line rfft_line(index_t length, bool time_major) {
   add_fftw_rfft(line, keep->x.values.data(), length, channels, time_major);
   line.request = {{"op", "rfft"}, {"time_major", time_major}};
   line.inputs = {keep->x};
+  return line;
+}
+
+/// Each channel's own taps, as many as there are steps, through Fourier transforms.
+Line fft_convolution_line(index_t steps, index_t channels) {
+  struct Keep {
+    Tensor<float, 3> x;
+    Tensor<float, 2> weight;
+    FftPlan<float> plan;
+  };
+  const auto keep = std::make_shared<Keep>();
+  Line line;
+  line.keep = keep;
+  line.inputs = {drawn("x", {1, steps, channels}, 1), drawn("weight", {channels, steps}, 2)};
+  keep->x = tensor<3>(line.inputs[0]);
+  keep->weight = tensor<2>(line.inputs[1]);
+  keep->plan = make_fft_conv1d_plan<float>(steps, steps, FftConvMode::kCausal);
+  const double n = 2.0 * static_cast<double>(steps);
+  line.work.flops = (3 * 2.5 * std::log2(n) + 3) * n * static_cast<double>(channels);
+  line.work.bytes = 4.0 * 3 * static_cast<double>(steps * channels);
+  set_own(line, [k = keep.get()] { return fft_conv1d(k->plan, k->x, k->weight); });
+  line.request = {{"op", "fft_conv1d"}};
   return line;
 }
 
@@ -178,6 +219,8 @@ void add_sequence_lines(std::vector<LineMaker>& lines) {
     lines.push_back({"selective scan",
                      "16 states, 1536 channels, " + std::to_string(steps) + " steps",
                      [=](index_t) { return scan_line(steps, 1536); }});
+  lines.push_back({"selective scan", "16 states, 1536 channels, 128 steps, with gradients",
+                   [](index_t) { return scan_line(128, 1536, true); }});
   for (const index_t hidden : {16, 64, 256}) {
     const std::string size = ", width " + std::to_string(hidden) + ", 256 steps";
     lines.push_back({"recurrent layers", "GRU" + size,
@@ -191,6 +234,10 @@ void add_sequence_lines(std::vector<LineMaker>& lines) {
                        std::string(time_major ? "time-major" : "channel-major") + ", length " +
                            std::to_string(length),
                        [=](index_t) { return rfft_line(length, time_major); }});
+  for (const index_t steps : {1024, 4096})
+    lines.push_back({"convolution through transforms, 512 channels",
+                     "time-major, as many taps as steps, length " + std::to_string(steps),
+                     [=](index_t) { return fft_convolution_line(steps, 512); }});
   for (const index_t count : {100000, 5000000})
     lines.push_back({"training", "Adam step, " + std::to_string(count) + " parameters",
                      [=](index_t) { return adam_line(count); }});

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torch_mamba import scan
+from torch_mamba import recorded_scan, scan
 
 ACTIVATIONS = {
     "identity": lambda x: x, "relu": F.relu, "gelu": F.gelu, "silu": F.silu,
@@ -109,6 +109,18 @@ def attention(request, t):
 
 
 def selective_scan(request, t):
+    if request.get("trains"):
+        names = ("u", "delta", "A", "B", "C", "D", "z")
+        inputs = {n: t[n].clone().requires_grad_() for n in names}
+
+        class Gradients(nn.Module):
+            trains = True
+
+            def forward(self):
+                y = recorded_scan(*inputs.values()).sum()
+                return torch.autograd.grad(y, list(inputs.values()))[1]
+
+        return Gradients(), [], same
     module = Call(lambda m, u, delta, B, C, z: scan(u, delta, m.A, B, C, m.D, z), A=t["A"], D=t["D"])
     module.no_graph = True
     return module, [t[n] for n in ("u", "delta", "B", "C", "z")], same
@@ -120,6 +132,32 @@ def rfft(request, t):
     module = Call(lambda m, x: torch.fft.rfft(x, dim=axis))
     module.no_graph = True
     return module, [t["x"]], lambda y: torch.stack((y.real, y.imag))
+
+
+def fft_conv1d(request, t):
+    """Causal; channel-major, which PyTorch transforms faster, outside of the clock."""
+    steps = t["x"].shape[1]
+
+    def run(m, x):
+        n = 2 * steps
+        y = torch.fft.rfft(x, n) * torch.fft.rfft(m.weight, n)
+        return torch.fft.irfft(y, n)[..., :steps]
+
+    module = Call(run, weight=t["weight"])
+    module.no_graph = True
+    return module, [t["x"].transpose(1, 2).contiguous()], (0, 2, 1)
+
+
+def fsmn(request, t):
+    channels, _, taps, _ = t["conv1.weight"].shape
+
+    def run(m, x):
+        p = F.linear(F.relu(F.linear(x, m.up, m.bias)), m.down).transpose(1, 2)
+        memory = F.conv1d(p, m.taps, None, 1, taps // 2, 1, channels)
+        return x + (p + memory).transpose(1, 2)
+
+    return Call(run, up=t["linear.weight"], bias=t["linear.bias"], down=t["project.weight"],
+                taps=t["conv1.weight"].flatten(2)), [t["x"]], same
 
 
 def experts(request, t):
@@ -182,5 +220,5 @@ OPS = {
     "linear": linear, "swiglu": swiglu, "activation": activation, "softmax": softmax,
     "layer_norm": layer_norm, "rms_norm": rms_norm, "conv1d": conv1d, "attention": attention,
     "selective_scan": selective_scan, "rfft": rfft, "experts": experts, "adam": adam,
-    "recurrent": recurrent,
+    "recurrent": recurrent, "fft_conv1d": fft_conv1d, "fsmn": fsmn,
 }
