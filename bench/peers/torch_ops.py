@@ -204,8 +204,6 @@ def recurrent(request, t):
     layer.load_state_dict({n: v for n, v in t.items() if n != "x"})
 
     class Run(nn.Module):
-        no_graph = True
-
         def __init__(self):
             super().__init__()
             self.layer = layer
