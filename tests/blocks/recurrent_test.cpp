@@ -1,7 +1,9 @@
 #include "common/allocation_count.hpp"
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/blocks/causal_fsmn.hpp"
 #include "sequin/blocks/gru.hpp"
 #include "sequin/blocks/lstm.hpp"
+#include "sequin/core/module_trace.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/stream/session.hpp"
 #include "support/catch.hpp"
@@ -42,7 +44,36 @@ std::string message_of(F&& f) {
   return "";
 }
 
+/// Blocks with a memory, one after the other.
+struct Chain {
+  using value_type = float;
+  Gru<float> gru = drawn<Gru<float>>(sizes(3, 4));
+  Lstm<float> lstm = drawn<Lstm<float>>(sizes(4, 5, 2, true));
+  CausalFsmn<float> fsmn = CausalFsmn<float>({.dim = 10, .hidden = 6, .lorder = 3});
+
+  Tensor<float, 3> forward(const Tensor<float, 3>& x) const {
+    return fsmn.forward(lstm.forward(gru.forward(x)));
+  }
+  void visit(Visitor<float>& v) {
+    v.child("gru", gru);
+    v.child("lstm", lstm);
+    v.child("fsmn", fsmn);
+  }
+};
+
 }  // namespace
+
+TEST_CASE("recurrent blocks: a trace hears what they put out") {
+  Chain chain;
+  const ModuleTrace trace(chain);
+  const auto y = chain.forward(wavy<float, 3>({2, 6, 3}, 0.1));
+  std::vector<std::string> paths;
+  for (const auto& m : trace.outputs()) paths.push_back(m.path);
+  REQUIRE(paths == std::vector<std::string>{"gru", "lstm", "fsmn.project", "fsmn"});
+  CHECK(trace.outputs()[0].shape == std::vector<index_t>{2, 6, 4});
+  CHECK(trace.outputs()[1].shape == std::vector<index_t>{2, 6, 10});
+  CHECK(std::equal(y.span().begin(), y.span().end(), trace.outputs()[3].values.begin()));
+}
 
 TEMPLATE_TEST_CASE("recurrent blocks: steps give the bits of the whole sequence", "", Gru<float>,
                    Lstm<float>, Gru<double>, Lstm<double>) {

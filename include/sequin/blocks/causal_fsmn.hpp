@@ -73,7 +73,7 @@ class CausalFsmn {
     const Tensor<T, 3> remembered = state == nullptr
                                         ? causal_conv1d(p, memory, plain).y
                                         : causal_conv1d(p, memory, plain, &state->memory);
-    return x + (p + remembered);
+    return probe(*this, x + (p + remembered));
   }
 
   void initialize(Generator& generator) {

@@ -51,13 +51,13 @@ class Gru : public detail::RecurrentLayers<T, kernels::kGruGates> {
   Tensor<T, 3> forward(const Tensor<T, 3>& x, State* state = nullptr,
                        const ForwardContext<T>& context = {}) const {
     if (state != nullptr) this->check_states("Gru", state->h.size());
-    return this->through_layers(x, context,
-                                [&](const Tensor<T, 3>& from, const RecurrentParameters<T>& p,
-                                    const RecurrentOptions<T>& options, std::size_t i) {
-                                  Tensor<T, 2> none;
-                                  return gru(from, p, state == nullptr ? &none : &state->h[i],
-                                             options);
-                                });
+    return probe(*this, this->through_layers(
+                            x, context,
+                            [&](const Tensor<T, 3>& from, const RecurrentParameters<T>& p,
+                                const RecurrentOptions<T>& options, std::size_t i) {
+                              Tensor<T, 2> none;
+                              return gru(from, p, state == nullptr ? &none : &state->h[i], options);
+                            }));
   }
 
   /// One step of every row: x (B, I) -> y (B, H), row by row, the bits of `forward`. Allocates

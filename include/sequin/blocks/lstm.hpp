@@ -51,18 +51,19 @@ class Lstm : public detail::RecurrentLayers<T, kernels::kLstmGates> {
       this->check_states("Lstm", state->h.size());
       this->check_states("Lstm", state->c.size());
     }
-    return this->through_layers(x, context,
-                                [&](const Tensor<T, 3>& from, const RecurrentParameters<T>& p,
-                                    const RecurrentOptions<T>& options, std::size_t i) {
-                                  LstmLayerState<T> one;
-                                  if (state != nullptr) one = {state->h[i], state->c[i]};
-                                  auto y = lstm(from, p, &one, options);
-                                  if (state != nullptr) {
-                                    state->h[i] = std::move(one.h);
-                                    state->c[i] = std::move(one.c);
-                                  }
-                                  return y;
-                                });
+    return probe(*this,
+                 this->through_layers(x, context,
+                                      [&](const Tensor<T, 3>& from, const RecurrentParameters<T>& p,
+                                          const RecurrentOptions<T>& options, std::size_t i) {
+                                        LstmLayerState<T> one;
+                                        if (state != nullptr) one = {state->h[i], state->c[i]};
+                                        auto y = lstm(from, p, &one, options);
+                                        if (state != nullptr) {
+                                          state->h[i] = std::move(one.h);
+                                          state->c[i] = std::move(one.c);
+                                        }
+                                        return y;
+                                      }));
   }
 
   /// One step of every row: x (B, I) -> y (B, H), as Gru::step.
