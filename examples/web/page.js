@@ -151,6 +151,7 @@ function drawForecast() {
     past: points(times, history).slice(-2 * future.length),
     future: points(future, values),
     truth: truth.length ? points(future, truth) : [],
+    room: $('#forecast-plot').clientWidth,
   }));
 }
 
@@ -178,9 +179,9 @@ new Section('forecast', {
     select.replaceChildren(...result.columns.map((n) => make('option', {textContent: n, value: n})));
     if (result.columns.includes(before)) select.value = before;
     offer($('#forecast-download'), new Blob([result.csv], {type: 'text/csv'}));
+    section.show(result);
     drawForecast();
     tabulate(result);
-    section.show(result);
     let error = '';
     if (holdout) {
       const off = result.values.reduce((sum, v, i) => sum + Math.abs(v - result.truth[i]), 0);
@@ -236,6 +237,13 @@ function tell(name, value) {
   return make('div', {}, make('dt', {textContent: name}), make('dd', {textContent: value}));
 }
 
+let lastSteps = null;
+
+function drawLatency() {
+  if (lastSteps)
+    $('#latency-plot').replaceChildren(histogram(lastSteps, 'µs', $('#latency-plot').clientWidth));
+}
+
 function showLatency({blocks, worst, clock, text, done}) {
   const micros = blocks.map((ms) => 1000 * ms);
   const sorted = [...micros].sort((a, b) => a - b);
@@ -246,7 +254,8 @@ function showLatency({blocks, worst, clock, text, done}) {
     tell('99 % below', `${quantile(0.99).toFixed(1)} µs`),
     tell('worst single step', `${(1000 * worst).toFixed(0)} µs`),
     tell('clock ticks every', `${(1000 * clock).toFixed(0)} µs`));
-  $('#latency-plot').replaceChildren(histogram(micros, 'µs'));
+  lastSteps = micros;
+  drawLatency();
   $('#written').textContent = text;
   return quantile(0.5);
 }
@@ -274,6 +283,10 @@ first.onmessage = ({data}) => {
   first.terminate();
 };
 first.postMessage({kind: 'about'});
+addEventListener('resize', () => {
+  drawForecast();
+  drawLatency();
+});
 // A file that is dropped beside the zones must not replace the page.
 addEventListener('dragover', (event) => event.preventDefault());
 addEventListener('drop', (event) => event.preventDefault());

@@ -16,16 +16,18 @@ function ticks(least, most, count) {
   for (let i = Math.ceil(least / step); i * step <= most + 1e-9 * step; ++i) found.push(i * step);
   return found;
 }
-const shown = (number) => String(Number(number.toPrecision(6)));
+const shown = (number) => String(Number(number.toPrecision(5)));
 
-const width = 900;
+let width = 900;
 const height = 340;
 const left = 62;
 const right = 14;
 const top = 40;
 const bottom = 54;
 
-function frame(title) {
+// As wide as there is room, so that its letters keep their size.
+function frame(title, room) {
+  width = Math.max(320, Math.min(900, room));
   return svg('svg', {class: 'plot', viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': title},
              svg('title', {}, title));
 }
@@ -45,7 +47,7 @@ function axes(plot, yTicks, y, xLabels, xTitle, yTitle) {
 }
 
 // `past` and `future` are [{time, value}]; `truth`, of the future's times, may be empty.
-export function forecastPlot({name, unit, past, future, truth}) {
+export function forecastPlot({name, unit, past, future, truth, room}) {
   const all = [...past, ...future];
   const values = [...all, ...truth].map((p) => p.value);
   const spread = Math.max(...values) - Math.min(...values) || 1;
@@ -57,9 +59,9 @@ export function forecastPlot({name, unit, past, future, truth}) {
   const line = (points, first) =>
     points.map((p, i) => `${i ? 'L' : 'M'}${x(first + i).toFixed(1)} ${y(p.value).toFixed(1)}`).join('');
   const plot = frame(`${name}: ${past.length} steps of history and a forecast of ${future.length} steps ` +
-                     `from ${future[0].time}`);
+                     `from ${future[0].time}`, room);
   const labels = [];
-  const count = Math.min(6, all.length);
+  const count = Math.min(Math.floor(width / 140), all.length);
   for (let k = 0; k < count; ++k) {
     const i = Math.round((k + 0.5) * all.length / count);
     if (i < all.length) labels.push([x(i), all[i].time.slice(5, 16)]);
@@ -76,15 +78,15 @@ export function forecastPlot({name, unit, past, future, truth}) {
   let at = left;
   for (const [style, text] of [['past', 'history'], ['future', 'forecast'],
                                ...(truth.length ? [['truth', 'what came']] : [])]) {
-    plot.append(svg('path', {class: `line ${style}`, d: `M${at} 20h28`}),
-                svg('text', {x: at + 36, y: 24}, text));
-    at += 120;
+    plot.append(svg('path', {class: `line ${style}`, d: `M${at} 20h20`}),
+                svg('text', {x: at + 25, y: 24}, text));
+    at += Math.min(110, (width - left) / 3);
   }
   return plot;
 }
 
 // How many of `values` (microseconds) fall into each of about 30 bins; the last takes the rest.
-export function histogram(values, unit) {
+export function histogram(values, unit, room) {
   const sorted = [...values].sort((a, b) => a - b);
   const most = Math.min(sorted.at(-1), 2.5 * sorted[sorted.length >> 1]);
   const least = sorted[0];
@@ -95,10 +97,13 @@ export function histogram(values, unit) {
   const x = (v) => left + ((v - least) / (step * bins)) * (width - left - right);
   const highest = Math.max(...counts);
   const y = (n) => height - bottom - (n / highest) * (height - top - bottom);
-  const plot = frame(`How long steps took: from ${shown(least)} to ${shown(sorted.at(-1))} ${unit}`);
+  const plot = frame(`How long steps took: from ${shown(least)} to ${shown(sorted.at(-1))} ${unit}`, room);
   axes(plot, ticks(0, highest, 4).filter(Number.isInteger), y,
-       ticks(least, least + step * bins, 6).map((v) => [x(v), shown(v)]),
+       ticks(least, least + step * bins, width / 150).map((v) => [x(v), shown(v)]),
        `Time of a step (${unit}, mean of 16)`, 'Blocks of 16 steps');
+  if (most < sorted.at(-1) && counts.at(-1) > 0)
+    plot.append(svg('text', {x: width - right, y: top - 10, 'text-anchor': 'end'},
+                    `last bar: all from ${shown(Math.round(least + (bins - 1) * step))} ${unit}`));
   counts.forEach((n, i) => {
     if (n > 0)
       plot.append(svg('rect', {class: 'bar', x: x(least + i * step) + 1, y: y(n),

@@ -1,6 +1,7 @@
 // The module alone, in node: reference cases, the native program's answers, and refusals.
 //   node tests/web/module_test.js FOLDER   (with sequin_module.js and what is beside it)
 import assert from 'node:assert/strict';
+import {webcrypto} from 'node:crypto';
 import {readFileSync, statSync} from 'node:fs';
 import {resolve} from 'node:path';
 import test from 'node:test';
@@ -12,7 +13,8 @@ const folder = resolve(process.argv[2] ?? 'build/web/bin/web');
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const expected = JSON.parse(readFileSync(new URL('expected.json', import.meta.url)));
 
-// The module is made for a worker of a page; of that it only asks where it is.
+// The module is made for a worker of a page; of that it asks where it is, and for random numbers.
+globalThis.crypto ??= webcrypto;
 globalThis.importScripts = () => {};
 globalThis.self = {location: {href: pathToFileURL(`${folder}/worker.js`).href}};
 const {Sequin, SequinError} = await import(pathToFileURL(`${folder}/sequin.js`).href);

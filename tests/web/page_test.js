@@ -227,12 +227,25 @@ test('asks nobody but its own server, and only for what is there', async () => {
   assert.deepEqual(complaints, []);
 });
 
-test('can be looked at', async () => {
-  if (!screenshot) return;
-  const height = await run('scrollTo(0, 0); return document.documentElement.scrollHeight');
-  await page('POST', '/window/rect', {width: 1080, height: height + 150});
-  await sleep(300);
-  writeFileSync(screenshot, Buffer.from(await page('GET', '/screenshot'), 'base64'));
+test('fits a telephone, and can be looked at', async () => {
+  const look = async (width, scheme, file) => {
+    await page('POST', '/goog/cdp/execute', {cmd: 'Emulation.setEmulatedMedia', params: {
+      features: [{name: 'prefers-color-scheme', value: scheme}]}});
+    await page('POST', '/goog/cdp/execute', {cmd: 'Emulation.setDeviceMetricsOverride', params: {
+      width, height: 1000, deviceScaleFactor: 1, mobile: false}});
+    const [needed, height] = await run(`scrollTo(0, 0); const d = document.documentElement;
+      return [d.scrollWidth, d.scrollHeight]`);
+    assert.ok(needed <= width, `${needed} of ${width}`);
+    if (!screenshot) return;
+    await page('POST', '/goog/cdp/execute', {cmd: 'Emulation.setDeviceMetricsOverride', params: {
+      width, height, deviceScaleFactor: 1, mobile: false}});
+    await sleep(300);
+    writeFileSync(file, Buffer.from(await page('GET', '/screenshot'), 'base64'));
+  };
+  await run('document.querySelector("details").open = true');
+  await look(390, 'dark', String(screenshot).replace(/\.png$/, '_narrow.png'));
+  await run('document.querySelector("details").open = false');
+  await look(1080, 'light', screenshot);
 });
 
 // The browser's own record of all requests names who began each, workers too. It is whole at its end.
