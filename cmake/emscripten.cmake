@@ -32,5 +32,7 @@ endfunction()
 
 # Exceptions carry our messages. The page runs where WebAssembly has both: browsers of 2022 and
 # later (Safari: 2023). xsimd 8.1 knows no WebAssembly: Emscripten translates its SSE2.
+# Eigen would take that for Intel's own.
 add_compile_options(-fwasm-exceptions -msimd128 -msse2)
+add_compile_definitions(EIGEN_DONT_VECTORIZE)
 add_link_options(-fwasm-exceptions -msimd128)
