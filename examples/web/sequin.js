@@ -34,6 +34,16 @@ export class Sequin {
     this.module.FS.writeFile(path, bytes);
   }
 
+  remove(path) {
+    this.module.FS.unlink(path);
+  }
+  // Makes a folder the one that paths without a slash begin in.
+  enter(folder) {
+    this.module.FS.mkdirTree(folder);
+    this.module.FS.chdir(folder);
+    return this;
+  }
+
   // The next steps of a CSV by the model of a folder, and the CSV of them.
   forecast(folder, csv, {holdout = false} = {}) {
     const output = '/forecast.csv';

@@ -30,7 +30,11 @@ async function forecast(sequin, {name, bytes, holdout}) {
   const folder = await model(sequin, 'departures');
   const path = name.replaceAll('/', '_');
   sequin.write(path, new Uint8Array(bytes));
-  return sequin.forecast(folder, path, {holdout});
+  try {
+    return sequin.forecast(folder, path, {holdout});
+  } finally {
+    sequin.remove(path);
+  }
 }
 
 async function separate(sequin, {name, samples}) {
@@ -99,7 +103,8 @@ async function latency(sequin, {prompt, steps, block}) {
 
 const about = (sequin) => ({version: sequin.version, instructionSet: sequin.instructionSet});
 
-const sequin = Sequin.load(factory);
+// Files that are dropped lie by themselves, whatever their names.
+const sequin = Sequin.load(factory).then((loaded) => loaded.enter('/input'));
 sequin.catch(() => {});
 self.onmessage = async ({data}) => {
   try {

@@ -147,6 +147,17 @@ test('says in words what is wrong with a CSV', async () => {
   assert.ok(await failed('forecast'));
 });
 
+test('takes files of any name, and none at all', async () => {
+  for (const name of ['weights', 'forecast.csv', 'ü "quoted" <b>.csv']) {
+    await drop('forecast', name, {path: 'data/us_departures.csv'});
+    await finished('forecast');
+    assert.ok((await status('forecast')).startsWith(`${name}: 48 steps`), await status('forecast'));
+  }
+  await drop('forecast', 'empty.csv', {text: ''});
+  await finished('forecast');
+  assert.equal(await status('forecast'), 'empty.csv: expected a file with contents, found an empty one');
+});
+
 test('is worked by keyboard', async () => {
   await run('document.activeElement.blur(); scrollTo(0, 0)');
   let reached = '';
