@@ -1,6 +1,7 @@
 // The library behind sequin_c.h: C++ inside, C at the border.
 #define SEQUIN_C_BUILD
 #include "sequin_c.h"
+#include "guarded.hpp"
 
 #include "sequin/io/csv.hpp"
 #include "sequin/io/load_model.hpp"
@@ -12,15 +13,15 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 #include <variant>
 
 using namespace sequin;
+using sequin_c_abi::guarded;
+using sequin_c_abi::require;
 
 struct sequin_forecaster {
   std::variant<ITransformer<float>, Informer<float>> model;
@@ -38,40 +39,6 @@ struct sequin_stream {
 
 namespace {
 
-// No memory of the heap: a failure to get some has to be told, too.
-thread_local char last_error[1024] = "";
-
-sequin_status fail(sequin_status status, const char* text) noexcept {
-  std::snprintf(last_error, sizeof last_error, "%s", text);
-  return status;
-}
-
-/// Runs `work`; what it throws becomes a status and a text.
-template <class F>
-sequin_status guarded(F&& work) noexcept {
-  try {
-    work();
-    last_error[0] = '\0';
-    return SEQUIN_OK;
-  } catch (const ShapeError& e) {
-    return fail(SEQUIN_BAD_ARGUMENT, e.what());
-  } catch (const ConfigError& e) {
-    return fail(SEQUIN_BAD_CONFIG, e.what());
-  } catch (const LoadError& e) {
-    return fail(SEQUIN_BAD_FILE, e.what());
-  } catch (const std::bad_alloc&) {
-    return fail(SEQUIN_NO_MEMORY, "out of memory");
-  } catch (const std::exception& e) {
-    return fail(SEQUIN_FAILED, e.what());
-  } catch (...) {
-    return fail(SEQUIN_FAILED, "unknown failure");
-  }
-}
-
-void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw ShapeError(std::string(name) + ": expected a pointer, found NULL");
-}
-
 void require_count(const char* name, std::size_t found, std::size_t expected,
                    const std::string& what) {
   if (found != expected)
@@ -83,7 +50,7 @@ std::size_t unsigned_size(index_t n) { return static_cast<std::size_t>(n); }
 
 bool is_informer(const Config& config) {
   std::string name = config.get_string("model", "");
-  std::ranges::transform(name, name.begin(), [](char c) {
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   });
   if (name.starts_with("informer")) return true;
@@ -157,7 +124,7 @@ Tensor<float, 3> batch_of_one(const float* values, std::size_t count, std::size_
 
 const char* sequin_version(void) { return kVersion; }
 
-const char* sequin_last_error(void) { return last_error; }
+const char* sequin_last_error(void) { return sequin_c_abi::last_error; }
 
 sequin_status sequin_forecaster_load(const char* folder, sequin_forecaster** forecaster) {
   return guarded([&] {
@@ -247,7 +214,7 @@ sequin_status sequin_stream_step(sequin_stream* stream, int64_t token, float* lo
     if (result.empty())
       throw ShapeError("sequin_stream_step: token: expected 0 to " +
                        std::to_string(vocabulary - 1) + ", found " + std::to_string(token));
-    std::ranges::copy(result, logits);
+    std::copy(result.begin(), result.end(), logits);
   });
 }
 

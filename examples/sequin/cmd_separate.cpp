@@ -1,6 +1,7 @@
 // sequin separate: one WAV a speaker from a recording of several.
 #include "commands.hpp"
 #include "models.hpp"
+#include "separate_signal.hpp"
 #include "session_options.hpp"
 
 #include "../common/progress.hpp"
@@ -8,12 +9,10 @@
 #include "audio/resample.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/mossformer2_decode.hpp"
-#include "sequin/models/separate_long.hpp"
 
 #include <CLI/CLI.hpp>
 
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <memory>
 
@@ -27,38 +26,10 @@ namespace {
 
 struct SeparateArguments {
   std::string input, model, output;
-  double segment = 8, overlap = 2;
+  double segment = SeparationCut{}.segment, overlap = SeparationCut{}.overlap;
   bool official = false, model_rate = false;
   SessionOptions session;
 };
-
-double energy(std::span<const float> x) {
-  double sum = 0;
-  for (const float v : x) sum += static_cast<double>(v) * static_cast<double>(v);
-  return sum;
-}
-
-/// Rows of (speakers, T) as signals of `length` samples.
-std::vector<std::vector<float>> rows_of(const Tensor<float, 2>& t, std::size_t length) {
-  std::vector<std::vector<float>> rows;
-  for (index_t s = 0; s < t.extent(0); ++s) {
-    const float* const from = t.data() + s * t.extent(1);
-    rows.emplace_back(from, from + (std::min)(static_cast<index_t>(length), t.extent(1)));
-  }
-  return rows;
-}
-
-/// A network that does not mask has no level of its own: the speakers' sum gets the mixture's.
-void match_level(std::vector<std::vector<float>>& speakers, std::span<const float> mixture) {
-  std::vector<float> sum(mixture.size());
-  for (const auto& s : speakers)
-    for (std::size_t t = 0; t < s.size(); ++t) sum[t] += s[t];
-  const double own = energy(sum);
-  if (!(own > 0)) return;
-  const auto factor = static_cast<float>(std::sqrt(energy(mixture) / own));
-  for (auto& s : speakers)
-    for (float& v : s) v *= factor;
-}
 
 int separate(const SeparateArguments& a) {
   const ThreadScope threads(a.session);
@@ -67,10 +38,7 @@ int separate(const SeparateArguments& a) {
   if (std::string(model_of(config).name) != "mossformer2")
     throw ConfigError(config.label() + ": expected a model that separates, found " +
                       model_of(config).name);
-  const MossFormer2Config c = MossFormer2Config::read(config);
-  if (!c.separates())
-    throw ConfigError(config.label() + ": layout: expected a network that separates speakers, " +
-                      "found one that makes masks of features");
+  const MossFormer2Config c = separator_config(config);
   const int rate = static_cast<int>(c.sampling_rate);
   AudioNotes notes;
   const Audio original = sequin_examples::read_audio(a.input, 0, &notes);
@@ -83,33 +51,24 @@ int separate(const SeparateArguments& a) {
   }
   if (!a.session.quiet)
     for (const std::string& note : notes) std::fprintf(stderr, "%s\n", note.c_str());
-  const auto least = static_cast<std::size_t>(c.encoder_kernel_size + c.encoder_kernel_size / 2);
-  if (audio.samples.size() < least)
-    throw LoadError(a.input + ": expected at least " + std::to_string(least) + " samples at " +
-                    std::to_string(rate) + " Hz, found " + std::to_string(audio.samples.size()));
+  check_length(c, audio.samples.size(), a.input);
 
   const auto model = load_for_inference<MossFormer2<float>>(dir);
   const auto length = static_cast<index_t>(audio.samples.size());
   const Tensor<float, 1> mixture({length}, std::span<const float>(audio.samples));
   const auto began = std::chrono::steady_clock::now();
-  Tensor<float, 2> sources;
+  std::vector<std::vector<float>> speakers;
   if (a.official) {
-    sources = decode_official(model, mixture);
+    speakers = rows_of(decode_official(model, mixture), audio.samples.size());
   } else {
-    LongSeparationOptions options;
-    options.segment = static_cast<index_t>(std::llround(a.segment * rate));
-    options.overlap = static_cast<index_t>(std::llround(a.overlap * rate));
-    options.segment = (std::max)(options.segment, static_cast<index_t>(2 * least));
     sequin_examples::ProgressBar bar("separating", audio.samples.size(), a.session.quiet);
-    sources = separate_long(model, mixture, options, [&](index_t done, index_t) {
+    speakers = separate_signal(model, mixture, {a.segment, a.overlap}, [&](index_t done, index_t) {
       bar.update(static_cast<std::size_t>(done));
       return true;
     });
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  auto speakers = rows_of(sources, audio.samples.size());
-  if (!c.masks && !a.official) match_level(speakers, audio.samples);
 
   std::error_code failed;
   const std::filesystem::path folder = a.output;

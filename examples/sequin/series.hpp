@@ -5,13 +5,15 @@
 #include "sequin/train/forecast_data.hpp"
 #include "sequin/train/read_series.hpp"
 
-#include <CLI/CLI.hpp>
-
 #include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace sequin_cli {
 
@@ -21,12 +23,7 @@ struct SeriesOptions {
   std::string split, features, target, freq;
   sequin::index_t horizon = 0, context = 0;  ///< of models that take any; 0: not given
 
-  void add_to(CLI::App* cmd) {
-    cmd->add_option("--split", split, "ETTh1, ETTh2, ETTm1, ETTm2 or custom (70/10/20 %)");
-    cmd->add_option("--features", features, "M (all), S (target alone) or MS (all to target)");
-    cmd->add_option("--target", target, "the target column (the last)");
-    cmd->add_option("--freq", freq, "of the time marks: s, t, h, d, b, w or m");
-  }
+  void add_to(CLI::App* cmd);
 };
 
 /// The windows' options for a model's config and a series.

@@ -13,7 +13,10 @@
 // Every entity lives in an inline namespace named after the version and the instruction set that
 // the translation unit is compiled for. Objects compiled for different instruction sets then fail
 // to link instead of silently sharing one of two incompatible instantiations.
-#if defined(__AVX512F__)
+#if defined(__wasm_simd128__)  // says SSE2 too where that is translated
+#define SEQUIN_ABI v0_1_wasm128
+#define SEQUIN_ISA_NAME "wasm128"
+#elif defined(__AVX512F__)
 #define SEQUIN_ABI v0_1_avx512
 #define SEQUIN_ISA_NAME "avx512"
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -37,9 +40,6 @@
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #define SEQUIN_ABI v0_1_neon64
 #define SEQUIN_ISA_NAME "neon64"
-#elif defined(__wasm_simd128__)
-#define SEQUIN_ABI v0_1_wasm128
-#define SEQUIN_ISA_NAME "wasm128"
 #else
 #define SEQUIN_ABI v0_1_generic
 #define SEQUIN_ISA_NAME "generic"

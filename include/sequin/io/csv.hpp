@@ -2,10 +2,10 @@
 #pragma once
 
 #include "sequin/io/atomic_file.hpp"
+#include "sequin/io/number_text.hpp"
 #include "sequin/io/read_file.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <deque>
@@ -123,8 +123,7 @@ class CsvReader {
 
 inline bool csv_number(std::string_view cell, double& value) {
   if (cell.starts_with('+') && !cell.starts_with("+-")) cell.remove_prefix(1);
-  const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-  return error == std::errc{} && end == cell.data() + cell.size() && !cell.empty();
+  return !cell.empty() && read_number(cell, value) == cell.size();
 }
 
 inline bool csv_missing(std::string_view cell) {
@@ -214,12 +213,11 @@ inline void write_csv(const std::filesystem::path& path, const std::vector<std::
     if (!times.empty()) cell(times[r]);
     for (std::size_t c = 0; c < columns.size(); ++c) {
       if (c > 0 || !times.empty()) text += ',';
-      char buffer[32];
       const double v = values[r * columns.size() + c];
       if (std::isnan(v))
         text += "nan";
       else
-        text.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, v).ptr);
+        text += detail::shortest_text(v);
     }
     text += '\n';
   }

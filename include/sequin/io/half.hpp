@@ -1,9 +1,9 @@
 /// The 16-bit floating-point formats of files, to float and back.
 #pragma once
 
+#include "sequin/core/bit_cast.hpp"
 #include "sequin/core/version.hpp"
 
-#include <bit>
 #include <cstdint>
 
 namespace sequin::inline SEQUIN_ABI {
@@ -17,19 +17,19 @@ inline float half_to_float(std::uint16_t h) noexcept {
     const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
     return sign != 0 ? -magnitude : magnitude;
   }
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  if (exponent == 31) return detail::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  return detail::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
 /// bfloat16 to float, exactly.
 inline float bfloat16_to_float(std::uint16_t b) noexcept {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(b) << 16);
+  return detail::bit_cast<float>(static_cast<std::uint32_t>(b) << 16);
 }
 
 /// float to IEEE half precision, to nearest, ties to even: infinity from 65520 on, subnormals
 /// below 2^-14, NaN stays a (quiet) NaN. Integers only: no rounding mode changes the result.
 inline std::uint16_t float_to_half(float f) noexcept {
-  const auto bits = std::bit_cast<std::uint32_t>(f);
+  const auto bits = detail::bit_cast<std::uint32_t>(f);
   const std::uint32_t sign = (bits >> 16) & 0x8000u;
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   std::uint32_t h = 0;
@@ -49,7 +49,7 @@ inline std::uint16_t float_to_half(float f) noexcept {
 
 /// float to bfloat16, to nearest, ties to even; NaN stays a (quiet) NaN.
 inline std::uint16_t float_to_bfloat16(float f) noexcept {
-  const auto bits = std::bit_cast<std::uint32_t>(f);
+  const auto bits = detail::bit_cast<std::uint32_t>(f);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
   return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }

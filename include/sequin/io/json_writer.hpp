@@ -2,8 +2,8 @@
 #pragma once
 
 #include "sequin/io/json_text.hpp"
+#include "sequin/io/number_text.hpp"
 
-#include <charconv>
 #include <cmath>
 #include <concepts>
 #include <string>
@@ -31,9 +31,7 @@ class JsonWriter {
       text_ += "null";
       return *this;
     }
-    char buffer[32];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
-    text_.append(buffer, end);
+    text_ += detail::shortest_text(number);
     return *this;
   }
   /// A whole number, exactly; true or false for a bool.

@@ -61,9 +61,8 @@ class EntryFinder {
   explicit EntryFinder(const WeightsSource& source)
       : source_(source),
         wrapped_(!source.tensors().empty() &&
-                 std::ranges::all_of(source.tensors(), [](const TensorEntry& e) {
-                   return e.name.starts_with(kWrapper);
-                 })) {}
+                 std::all_of(source.tensors().begin(), source.tensors().end(),
+                             [](const TensorEntry& e) { return e.name.starts_with(kWrapper); })) {}
 
   const TensorEntry* operator()(std::string_view name) const {
     return source_.find(wrapped_ ? std::string(kWrapper).append(name) : std::string(name));
@@ -100,7 +99,8 @@ void load_parameters(ParameterList<T>& list, const WeightsSource& source) {
         entry = other;
         called = alias;
       } else if (entry->dtype != other->dtype || entry->shape != other->shape ||
-                 !std::ranges::equal(entry->bytes, other->bytes)) {
+                 !std::equal(entry->bytes.begin(), entry->bytes.end(), other->bytes.begin(),
+                             other->bytes.end())) {
         misfit.push_back("'" + alias + "' expected the values of '" + called + "', found others");
       }
     }

@@ -153,8 +153,8 @@ inline WeightsSource open_shards(const std::filesystem::path& index, const Weigh
     source.add(std::move(shard));
   }
   if (named != source.tensors().size()) {
-    const auto unnamed = std::ranges::find_if(
-        source.tensors(), [&](const TensorEntry& e) { return !map->contains(e.name); });
+    const auto unnamed = std::find_if(source.tensors().begin(), source.tensors().end(),
+                                      [&](const TensorEntry& e) { return !map->contains(e.name); });
     throw LoadError(label + ": weight_map: expected the " +
                     std::to_string(source.tensors().size()) + " tensors of its shards, found " +
                     std::to_string(named) + " and no '" + printable(unnamed->name) + "'");

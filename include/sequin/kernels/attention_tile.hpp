@@ -1,12 +1,12 @@
 /// What forward and backward attention share: the problem, packing, tile products, masks, exp.
 #pragma once
 
+#include "sequin/core/bit_cast.hpp"
 #include "sequin/core/simd.hpp"
 #include "sequin/core/view.hpp"
 #include "sequin/kernels/lane_transpose.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -91,8 +91,8 @@ template <class T>
   constexpr T magic = (single ? T(12582912) : T(6755399441055744)) + bias;
   const Vec shifted = x + Vec(magic);
   const Vec r = x - (shifted - Vec(magic));
-  const auto power =
-      std::bit_cast<Vec>(simd::Vec<Bits>(std::bit_cast<simd::Vec<Bits>>(shifted) << mantissa));
+  const auto power = sequin::detail::bit_cast<Vec>(
+      simd::Vec<Bits>(sequin::detail::bit_cast<simd::Vec<Bits>>(shifted) << mantissa));
   Vec y;
   // (2^r - 1) / r, interpolated at the Chebyshev nodes of [-1/2, 1/2].
   const auto horner = [&](auto... c) { ((y = simd::fma<T>(y, r, Vec(T(c)))), ...); };

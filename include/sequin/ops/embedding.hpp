@@ -30,7 +30,8 @@ Tensor<T, 3> embedding(const Tensor<T, 2>& table, const Tensor<std::int64_t, 2>&
     if (packed == nullptr || !packed->fresh(table))
       throw ConfigError("embedding: the table " + to_string(table.shape()) +
                         " was given up by prepare_for_inference");
-    for (index_t i = 0; i < ids.size(); ++i) packed->copy_row(id[i], width, to + i * width);
+    for (index_t i = 0; i < ids.size(); ++i)
+      packed->copy_row(static_cast<index_t>(id[i]), width, to + i * width);
     return y;
   }
   for (index_t i = 0; i < ids.size(); ++i)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/version.hpp"
+#include "sequin/io/number_text.hpp"
 
 #include <array>
 #include <charconv>
@@ -16,6 +17,8 @@ template <class T>
 requires std::is_arithmetic_v<T> std::string exact_text(T value) {
   if constexpr (std::same_as<T, bool>) {
     return value ? "true" : "false";
+  } else if constexpr (std::floating_point<T>) {
+    return shortest_text(value);
   } else {
     std::array<char, 64> buffer{};
     const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;

@@ -81,7 +81,7 @@ class ForecastData {
       throw ShapeError("series: values are " + to_string(series.values.shape()) +
                        ", expected [rows=" + std::to_string(times) +
                        " (times), V=" + std::to_string(names) + " (columns)]");
-    constexpr index_t most = index_t{1} << 40;
+    constexpr auto most = static_cast<index_t>(std::int64_t{1} << (sizeof(index_t) > 4 ? 40 : 29));
     const auto& o = options_;
     if (o.seq_len < 1 || o.seq_len > most || o.pred_len < 1 || o.pred_len > most ||
         o.label_len < 0 || o.label_len > o.seq_len)

@@ -3,10 +3,10 @@
 
 #include "sequin/io/atomic_file.hpp"
 #include "sequin/io/json_writer.hpp"
+#include "sequin/io/number_text.hpp"
 #include "sequin/train/train_options.hpp"
 
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -126,7 +126,7 @@ class MetricsLog {
     const std::size_t at = line.find(mark);
     double value = std::numeric_limits<double>::quiet_NaN();
     if (at != std::string_view::npos && line.ends_with('}'))
-      std::from_chars(line.data() + at + mark.size(), line.data() + line.size(), value);
+      detail::read_number(line.substr(at + mark.size()), value);
     return value;
   }
 
