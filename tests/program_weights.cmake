@@ -22,6 +22,14 @@ function(expect_less what a b)
   endif()
 endfunction()
 
+# Each of them is measured.
+foreach(folder IN ITEMS departures bytes separate)
+  sequin(bench ${weights}/${folder} --json --repeat 1 --seconds 0.1)
+  if(NOT output MATCHES "\"what\": \"(forward|prefill)\"")
+    message(SEND_ERROR "sequin bench ${folder}: expected a pass over a batch, found '${output}'")
+  endif()
+endforeach()
+
 # Forecasts: the test part of the series, beside the naive ones that training recorded, and a file.
 sequin(forecast ${weights}/departures --input ${data}/us_departures.csv --evaluate)
 file(READ ${weights}/departures/metrics.json recorded)

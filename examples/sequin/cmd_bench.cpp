@@ -64,7 +64,7 @@ Model timed(const BenchArguments& a,
   const auto start = std::chrono::steady_clock::now();
   Model model = load(a.dir, {});
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-  const auto count = static_cast<double>(parameters(model).count());
+  const auto count = static_cast<double>(parameter_count(model));
   if (a.json) {
     std::printf("{\"what\": \"load\", \"ms\": %.3f, \"parameters\": %.0f}\n", took.count(), count);
   } else {

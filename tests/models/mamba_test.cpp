@@ -291,7 +291,7 @@ TEMPLATE_TEST_CASE("mamba: prepared for inference it gives the same bits and can
     auto config = small_config();
     config.tie_embeddings = tied;
     config.d_intermediate = 7;
-    const auto model = small_model<TestType>(config);
+    auto model = small_model<TestType>(config);
     auto light = small_model<TestType>(config);
     prepare_for_inference(light);
     const auto ids = random_ids(3, 9, 31);
@@ -301,6 +301,7 @@ TEMPLATE_TEST_CASE("mamba: prepared for inference it gives the same bits and can
     prepare_for_inference(light);
     REQUIRE(identical(model.forward(ids).span(), light.forward(ids).span()));
     REQUIRE_THROWS_AS(parameters(light), ConfigError);
+    REQUIRE(parameter_count(light) == parameters(model).count());
     prepare(light);
     REQUIRE(identical(model.forward(ids).span(), light.forward(ids).span()));
   }

@@ -54,7 +54,7 @@ struct ParameterList {
 template <class T>
 class Visitor {
  public:
-  enum class Walk { kList, kModules, kRequireGrad, kPrepare, kPrepareForInference };
+  enum class Walk { kList, kCount, kModules, kRequireGrad, kPrepare, kPrepareForInference };
 
   explicit Visitor(Walk walk, bool on = true) : walk_(walk), on_(on) {}
   /// Asks for the gradients of the parameters whose name `wanted` likes.
@@ -64,6 +64,11 @@ class Visitor {
   template <std::size_t Rank>
   void parameter(std::string_view name, Tensor<T, Rank>& t) {
     check_present(name, t);
+    if (walk_ == Walk::kCount && (t.defined() || t.released())) {
+      index_t elements = 1;
+      for (const index_t extent : t.shape()) elements *= extent;
+      count_ += elements;
+    }
     if (!t.defined()) return;
     if (walk_ == Walk::kRequireGrad)
       t.set_requires_grad(wanted_ ? wanted_(prefix_ + std::string(name)) : on_);
@@ -120,6 +125,8 @@ class Visitor {
     if (walk_ == Walk::kPrepare) block.refresh_derived();
   }
 
+  /// Number of trainable elements.
+  index_t count() const noexcept { return count_; }
   ParameterList<T> take() { return std::move(list_); }
   std::vector<NamedModule> take_modules() { return std::move(modules_); }
 
@@ -149,6 +156,7 @@ class Visitor {
   bool on_ = true;
   std::function<bool(std::string_view)> wanted_;
   std::string prefix_;
+  index_t count_ = 0;
   ParameterList<T> list_;
   std::vector<NamedModule> modules_;
 };
@@ -159,6 +167,15 @@ auto parameters(Block& block) {
   Visitor<typename Block::value_type> v(Visitor<typename Block::value_type>::Walk::kList);
   block.visit(v);
   return v.take();
+}
+
+/// Number of trainable elements, those that prepare_for_inference took away included.
+template <class Block>
+index_t parameter_count(const Block& block) {
+  using V = Visitor<typename Block::value_type>;
+  V v(V::Walk::kCount);
+  const_cast<Block&>(block).visit(v);  // this walk changes nothing
+  return v.count();
 }
 
 /// All blocks below a block under their official paths, in the order of its `visit`.
