@@ -6,6 +6,7 @@
 #include "sequin/kernels/lane_transpose.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace sequin::inline SEQUIN_ABI::kernels::detail {
 
@@ -35,7 +36,8 @@ struct FftMatrix {
   T* row(index_t t) const noexcept { return data + t * step; }
 };
 
-/// to[c * to_step + r] = from[r * from_step + c], in squares of registers where a side is one.
+/// to[c * to_step + r] = from[r * from_step + c], in squares of registers where a side is one; `to`
+/// does not overlap `from`.
 template <class T>
 void fft_transpose(const T* from, index_t from_step, index_t rows, index_t cols, T* to,
                    index_t to_step) {
@@ -53,18 +55,17 @@ void fft_transpose(const T* from, index_t from_step, index_t rows, index_t cols,
       SEQUIN_UNROLL
       for (index_t i = 0; i < lanes; ++i, out += up) simd::store<T>(out, v[i]);
     };
-    if (rows == lanes) {
+    // What is left of a square is part of a whole one that ends where the matrix does.
+    if (rows == lanes && cols >= lanes) {
       for (; c + lanes <= cols; c += lanes) square();
-      from += c;
-      cols -= c;
-      to += c * to_step;
-    } else if (cols == lanes) {
-      for (; r + lanes <= rows; r += lanes) square();
-      from += r * from_step;
-      rows -= r;
-      to += r;
+      if (std::exchange(c, cols - lanes) < cols) square();
+      return;
     }
-    if (rows == 0 || cols == 0) return;
+    if (cols == lanes && rows >= lanes) {
+      for (; r + lanes <= rows; r += lanes) square();
+      if (std::exchange(r, rows - lanes) < rows) square();
+      return;
+    }
   }
   transpose(from, from_step, rows, cols, to, to_step);
 }
