@@ -23,9 +23,7 @@ class Storage {
     std::size_t offset = 0;
     Arena* const arena = active_arena;
     std::byte* const block =
-        arena != nullptr
-            ? arena->allocate(rounded, offset)
-            : static_cast<std::byte*>(::operator new (rounded, std::align_val_t{kAlignment}));
+        arena != nullptr ? arena->allocate(rounded, offset) : allocate_block(rounded);
     header_ = ::new (block) Header{{1}, {0}, rounded, arena, offset};
   }
 
@@ -50,7 +48,7 @@ class Storage {
     if (arena != nullptr) {
       arena->deallocate(block, bytes, offset);
     } else {
-      ::operator delete (block, std::align_val_t{kAlignment});
+      deallocate_block(block, bytes);
     }
   }
 
