@@ -184,3 +184,39 @@ TEST_CASE("arena: an allocation that failed leaves no trace", "") {
   const auto after = Tensor<float, 1>::empty({1});
   REQUIRE(arena.peak() == footprint(400) + footprint(4));
 }
+
+TEST_CASE("memory: a block of 4 MiB begins at a large page and is one allocation, as others are",
+          "") {
+  constexpr std::size_t large = detail::kLargeBlock;
+  for (const std::size_t bytes : {std::size_t{64}, large - 1, large, large + 4097, 3 * large}) {
+    const std::size_t before = sequin_examples::allocation_count();
+    std::byte* const block = detail::allocate_block(bytes);
+    const std::size_t after = sequin_examples::allocation_count();
+    if (sequin_examples::allocations_are_counted()) CHECK(after - before == 1);
+    const auto at = reinterpret_cast<std::uintptr_t>(block);
+    CHECK(at % (detail::is_large(bytes) ? detail::kLargePage : kAlignment) == 0);
+    std::fill_n(block, bytes, std::byte{1});
+    detail::deallocate_block(block, bytes);
+  }
+  CHECK_FALSE(detail::is_large(large - 1));
+  CHECK(detail::allocate_block(SIZE_MAX / 4, std::nothrow) == nullptr);
+  CHECK_THROWS_AS(detail::allocate_block(SIZE_MAX / 4), std::bad_alloc);
+}
+
+TEST_CASE("memory: large tensors of an arena come back to the same addresses without the heap",
+          "") {
+  Arena arena;
+  const ArenaScope scope(&arena);
+  const auto pass = [] {
+    auto a = Tensor<float, 1>({1500000}, 1.0f);
+    auto b = Tensor<float, 1>({2000000}, 2.0f);
+    return std::pair<const void*, const void*>(std::as_const(a).data(), std::as_const(b).data());
+  };
+  pass();
+  arena.fit();
+  REQUIRE(arena.capacity() == footprint(6000000) + footprint(8000000));
+  const auto first = pass();
+  const std::size_t before = sequin_examples::allocation_count();
+  REQUIRE(pass() == first);
+  REQUIRE(sequin_examples::allocation_count() == before);
+}

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "sequin/core/error.hpp"
+#include "sequin/core/memory.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -11,9 +12,6 @@
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
-
-/// Alignment of every tensor's first element in bytes: a cache line and the widest register.
-inline constexpr std::size_t kAlignment = 64;
 
 /// Places blocks by first fit on a line of addresses that starts at 0 and has no end. What lies
 /// below `capacity()` is in the arena's own memory; what does not fit comes from the heap, and the
@@ -47,7 +45,7 @@ class Arena {
   void reserve(std::size_t bytes) {
     if (live_ != 0 || bytes <= capacity_) return;
     release();
-    memory_ = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}));
+    memory_ = detail::allocate_block(bytes);
     capacity_ = bytes;
   }
 
@@ -147,12 +145,10 @@ class Arena {
         spare_bytes_ -= bytes;
         return block;
       }
-    auto* const block =
-        static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
+    auto* const block = detail::allocate_block(bytes, std::nothrow);
     if (block != nullptr || spares_.empty()) return block;
     release_spares();
-    return static_cast<std::byte*>(
-        ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
+    return detail::allocate_block(bytes, std::nothrow);
   }
 
   /// Keeps the block for the next of its size, while all that are kept stay below half of the peak.
@@ -161,19 +157,19 @@ class Arena {
       spares_.push_back({block, bytes});
       spare_bytes_ += bytes;
     } else {
-      ::operator delete (block, std::align_val_t{kAlignment});
+      detail::deallocate_block(block, bytes);
     }
   }
 
   void release_spares() noexcept {
-    for (const Spare& s : spares_) ::operator delete (s.block, std::align_val_t{kAlignment});
+    for (const Spare& s : spares_) detail::deallocate_block(s.block, s.size);
     spares_.clear();
     spare_bytes_ = 0;
   }
 
   void release() noexcept {
     release_spares();
-    if (memory_ != nullptr) ::operator delete (memory_, std::align_val_t{kAlignment});
+    if (memory_ != nullptr) detail::deallocate_block(memory_, capacity_);
     memory_ = nullptr;
     capacity_ = 0;
   }

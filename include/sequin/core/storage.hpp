@@ -23,9 +23,7 @@ class Storage {
     std::size_t offset = 0;
     Arena* const arena = active_arena;
     std::byte* const block =
-        arena != nullptr
-            ? arena->allocate(rounded, offset)
-            : static_cast<std::byte*>(::operator new (rounded, std::align_val_t{kAlignment}));
+        arena != nullptr ? arena->allocate(rounded, offset) : allocate_block(rounded);
     header_ = ::new (block) Header{{1}, {0}, rounded, arena, offset};
   }
 
@@ -33,25 +31,15 @@ class Storage {
     if (header_ != nullptr) header_->owners.fetch_add(1, std::memory_order_relaxed);
   }
   Storage(Storage&& other) noexcept : header_(std::exchange(other.header_, nullptr)) {}
-  Storage& operator=(Storage other) noexcept {
-    std::swap(header_, other.header_);
+  Storage& operator=(const Storage& other) noexcept { return *this = Storage(other); }
+  Storage& operator=(Storage&& other) noexcept {
+    // What is given up is often no block, which costs one comparison where the call stands.
+    Header* const old = std::exchange(header_, std::exchange(other.header_, nullptr));
+    if (old != nullptr) drop(old);
     return *this;
   }
   ~Storage() {
-    // A sole owner need not count down: nobody is left who could copy the handle meanwhile.
-    if (header_ == nullptr || (header_->owners.load(std::memory_order_acquire) != 1 &&
-                               header_->owners.fetch_sub(1, std::memory_order_acq_rel) != 1))
-      return;
-    const std::size_t bytes = header_->bytes;
-    const std::size_t offset = header_->offset;
-    Arena* const arena = header_->arena;
-    auto* const block = reinterpret_cast<std::byte*>(header_);
-    header_->~Header();
-    if (arena != nullptr) {
-      arena->deallocate(block, bytes, offset);
-    } else {
-      ::operator delete (block, std::align_val_t{kAlignment});
-    }
+    if (header_ != nullptr) drop(header_);
   }
 
   explicit operator bool() const noexcept { return header_ != nullptr; }
@@ -91,6 +79,24 @@ class Storage {
     std::size_t offset;
   };
   static_assert(sizeof(Header) == kAlignment);
+
+  /// One owner less.
+  static void drop(Header* header) noexcept {
+    // A sole owner need not count down: nobody is left who could copy the handle meanwhile.
+    if (header->owners.load(std::memory_order_acquire) != 1 &&
+        header->owners.fetch_sub(1, std::memory_order_acq_rel) != 1)
+      return;
+    const std::size_t bytes = header->bytes;
+    const std::size_t offset = header->offset;
+    Arena* const arena = header->arena;
+    auto* const block = reinterpret_cast<std::byte*>(header);
+    header->~Header();
+    if (arena != nullptr) {
+      arena->deallocate(block, bytes, offset);
+    } else {
+      deallocate_block(block, bytes);
+    }
+  }
 
   Header* header_ = nullptr;
 };

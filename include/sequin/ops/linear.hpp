@@ -53,6 +53,7 @@ Tensor<T, Rank> linear(const Tensor<T, Rank>& x, const Tensor<T, WeightRank>& we
   p.n = out;
   p.k = in;
   detail::parallel_gemm(p, rows);
+  if (tape == nullptr && activation == Activation::identity) return y;
 
   Tensor<T, Rank> before;  // the activation's input
   if (activation != Activation::identity) {
