@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/arena.hpp"
+#include "sequin/core/compiler.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -38,20 +39,7 @@ class Storage {
     return *this;
   }
   ~Storage() {
-    // A sole owner need not count down: nobody is left who could copy the handle meanwhile.
-    if (header_ == nullptr || (header_->owners.load(std::memory_order_acquire) != 1 &&
-                               header_->owners.fetch_sub(1, std::memory_order_acq_rel) != 1))
-      return;
-    const std::size_t bytes = header_->bytes;
-    const std::size_t offset = header_->offset;
-    Arena* const arena = header_->arena;
-    auto* const block = reinterpret_cast<std::byte*>(header_);
-    header_->~Header();
-    if (arena != nullptr) {
-      arena->deallocate(block, bytes, offset);
-    } else {
-      ::operator delete (block, std::align_val_t{kAlignment});
-    }
+    if (header_ != nullptr) let_go(header_);
   }
 
   explicit operator bool() const noexcept { return header_ != nullptr; }
@@ -91,6 +79,24 @@ class Storage {
     std::size_t offset;
   };
   static_assert(sizeof(Header) == kAlignment);
+
+  /// Apart, as tensors end in many places.
+  SEQUIN_NO_INLINE static void let_go(Header* header) noexcept {
+    // A sole owner need not count down: nobody is left who could copy the handle meanwhile.
+    if (header->owners.load(std::memory_order_acquire) != 1 &&
+        header->owners.fetch_sub(1, std::memory_order_acq_rel) != 1)
+      return;
+    const std::size_t bytes = header->bytes;
+    const std::size_t offset = header->offset;
+    Arena* const arena = header->arena;
+    auto* const block = reinterpret_cast<std::byte*>(header);
+    header->~Header();
+    if (arena != nullptr) {
+      arena->deallocate(block, bytes, offset);
+    } else {
+      ::operator delete (block, std::align_val_t{kAlignment});
+    }
+  }
 
   Header* header_ = nullptr;
 };
