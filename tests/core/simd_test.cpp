@@ -143,10 +143,16 @@ TEMPLATE_TEST_CASE("simd: transform covers any length, in place as well", "", fl
     simd::transform<T>(count, out.data(), f, x.data(), y.data());
     std::vector<T> inplace = x;
     simd::transform<T>(count, inplace.data(), f, inplace.data(), y.data());
+    std::vector<T> once(n + 1, T(-1)), once_inplace = x;
+    simd::transform_once<T>(count, once.data(), f, x.data(), y.data());
+    simd::transform_once<T>(count, once_inplace.data(), f, once_inplace.data(), y.data());
     for (std::size_t i = 0; i < n; ++i) {
       CHECK(out[i] == x[i] * y[i] + x[i]);
       CHECK(inplace[i] == out[i]);
+      CHECK(once[i] == out[i]);
+      CHECK(once_inplace[i] == out[i]);
     }
     CHECK(out[n] == T(-1));
+    CHECK(once[n] == T(-1));
   }
 }

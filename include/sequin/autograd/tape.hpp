@@ -4,7 +4,9 @@
 #include "sequin/core/no_grad.hpp"
 #include "sequin/core/tensor.hpp"
 
+#include <concepts>
 #include <functional>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -50,7 +52,7 @@ class Gradients {
   /// It is handed over: a second call gives none.
   template <class T, std::size_t Rank>
   Tensor<T, Rank> take(const Var<T, Rank>& y) {
-    detail::Storage storage = std::exchange(slot(y.id), {});
+    detail::Storage storage = take(y.id);
     if (!storage) return {};
     return Tensor<T, Rank>::from_storage(std::move(storage), y.shape);
   }
@@ -70,13 +72,23 @@ class Gradients {
   void add(const Var<T, Rank>& x, const Tensor<T, GradRank>& dx) {
     if (!wants(x)) return;
     SEQUIN_ASSERT(dx.size() == element_count(x.shape));
-    detail::Storage& sum = slot(x.id);
+    add<T>(slot(x.id), dx.storage(), dx.size());
+  }
+
+ private:
+  friend class Tape;
+
+  static bool is_leaf(std::uint64_t id) noexcept { return (id >> 63) != 0; }
+
+  SEQUIN_NO_INLINE detail::Storage take(std::uint64_t id) { return std::exchange(slot(id), {}); }
+
+  template <class T>
+  static void add(detail::Storage& sum, const detail::Storage& dx, index_t n) {
     if (!sum) {
-      sum = dx.storage();
+      sum = dx;
       return;
     }
-    const index_t n = dx.size();
-    const T* const b = dx.data();
+    const T* const b = static_cast<const T*>(dx.data());
     if (sum.unique()) {
       T* const a = static_cast<T*>(sum.data());
       for (index_t i = 0; i < n; ++i) a[i] += b[i];
@@ -88,11 +100,6 @@ class Gradients {
     for (index_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
     sum = std::move(fresh);
   }
-
- private:
-  friend class Tape;
-
-  static bool is_leaf(std::uint64_t id) noexcept { return (id >> 63) != 0; }
 
   detail::Storage& slot(std::uint64_t id) {
     if (is_leaf(id)) return leaves_[id];
@@ -113,7 +120,6 @@ class Gradients {
 ///     g.of(weight);
 class Tape {
  public:
-  using Backward = std::function<void(Gradients&)>;
   /// kFollow: knows which values depend on what asks for a gradient, but keeps nothing to compute
   /// it.
   enum class Mode { kRecord, kFollow };
@@ -135,8 +141,8 @@ class Tape {
   template <class T, std::size_t Rank>
   Gradients gradients(const Tensor<T, Rank>& loss) {
     if (loss.size() != 1)
-      throw ShapeError("gradients: the loss is " + to_string(loss.shape()) +
-                       ", expected one element; give the output's gradient for more");
+      detail::fail<ShapeError>({"gradients: the loss is ", loss.shape(),
+                                ", expected one element; give the output's gradient for more"});
     return gradients(loss, Tensor<T, Rank>(loss.shape(), T{1}));
   }
 
@@ -145,8 +151,8 @@ class Tape {
   template <class T, std::size_t Rank>
   Gradients gradients(const Tensor<T, Rank>& output, const Tensor<T, Rank>& output_gradient) {
     if (output.shape() != output_gradient.shape())
-      throw ShapeError("gradients: output_gradient is " + to_string(output_gradient.shape()) +
-                       ", expected " + to_string(output.shape()) + " as the output");
+      detail::fail<ShapeError>({"gradients: output_gradient is ", output_gradient.shape(),
+                                ", expected ", output.shape(), " as the output"});
     const std::uint64_t id = output.var().id;
     if ((id >> 32) == serial_ && (id & 0xffffffffu) <= freed_)
       throw Error(
@@ -180,18 +186,37 @@ class Tape {
   /// after all operations recorded later. It captures `Var`s of what it needs only the name of and
   /// tensors of what it needs the elements of; an output that got no gradient gives an undefined
   /// tensor from `take`.
-  void push(Backward backward) {
-    if (mode_ == Mode::kRecord) nodes_.push_back(std::move(backward));
+  template <std::invocable<Gradients&> Backward>
+  void push(Backward&& backward) {
+    using Kept = std::remove_cvref_t<Backward>;
+    if (mode_ == Mode::kRecord)
+      nodes_.push_back(std::make_unique<NodeOf<Kept>>(std::forward<Backward>(backward)));
   }
 
   /// True when `x` is a value of this tape or a leaf that asks for a gradient.
   template <class T, std::size_t Rank>
   bool tracks(const Tensor<T, Rank>& x) const noexcept {
-    const std::uint64_t id = x.var().id;
-    return (id >> 63) != 0 || (id >> 32) == serial_;
+    return tracks(x.var());
+  }
+  template <class T, std::size_t Rank>
+  bool tracks(const Var<T, Rank>& x) const noexcept {
+    return (x.id >> 63) != 0 || (x.id >> 32) == serial_;
   }
 
  private:
+  // Not std::function: what is recorded is moved, and to copy it would be code for each operation.
+  struct Node {
+    virtual ~Node() = default;
+    virtual void backward(Gradients& g) = 0;
+  };
+  template <class F>
+  struct NodeOf final : Node {
+    template <class G>
+    explicit NodeOf(G&& g) : f(std::forward<G>(g)) {}
+    void backward(Gradients& g) override { f(g); }
+    F f;
+  };
+
   /// Backward through all that was recorded, from what `seed` adds to `g`.
   template <class Seed>
   void run(Gradients& g, Seed&& seed) {
@@ -205,9 +230,9 @@ class Tape {
       ~Restore() { detail::active_tape = tape; }
     } restore{recording};
     while (!nodes_.empty()) {
-      const Backward backward = std::move(nodes_.back());
+      const std::unique_ptr<Node> node = std::move(nodes_.back());
       nodes_.pop_back();
-      backward(g);
+      node->backward(g);
     }
   }
 
@@ -216,7 +241,7 @@ class Tape {
   std::uint64_t freed_ = 0;  // values up to this one were recorded before the last `gradients`
   Tape* outer_;
   Mode mode_;
-  std::vector<Backward> nodes_;
+  std::vector<std::unique_ptr<Node>> nodes_;
 };
 
 /// For operations: `x` when its elements will be needed backward, else a tensor without elements,
@@ -226,7 +251,8 @@ Tensor<T, Rank> kept_if(bool needed, const Tensor<T, Rank>& x) {
   return needed ? x : Tensor<T, Rank>{};
 }
 
-/// For operations: the tape to record on, or nullptr when no input needs a gradient.
+/// For operations: the tape to record on, or nullptr when no input (a tensor or its Var) needs a
+/// gradient.
 template <class... Tensors>
 Tape* recording(const Tensors&... inputs) noexcept {
   Tape* const tape = Tape::active();

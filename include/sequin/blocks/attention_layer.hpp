@@ -40,14 +40,14 @@ class AttentionLayer {
   /// Throws ConfigError when a size is not positive.
   explicit AttentionLayer(const AttentionLayerConfig& config) : config_(config) {
     if (config.d_model < 1 || config.n_heads < 1)
-      throw ConfigError("AttentionLayer: d_model is " + std::to_string(config.d_model) +
-                        " and n_heads " + std::to_string(config.n_heads) + ", expected >= 1");
+      detail::fail<ConfigError>({"AttentionLayer: d_model is ", config.d_model, " and n_heads ",
+                                 config.n_heads, ", expected >= 1"});
     const index_t head_dim = config.d_model / config.n_heads;
     if (config_.d_keys == 0) config_.d_keys = head_dim;
     if (config_.d_values == 0) config_.d_values = head_dim;
     if (config_.d_keys < 1 || config_.d_values < 1)
-      throw ConfigError("AttentionLayer: n_heads is " + std::to_string(config.n_heads) +
-                        ", expected at most d_model = " + std::to_string(config.d_model));
+      detail::fail<ConfigError>({"AttentionLayer: n_heads is ", config.n_heads,
+                                 ", expected at most d_model = ", config.d_model});
     const index_t keys = config_.d_keys * config.n_heads;
     const index_t values = config_.d_values * config.n_heads;
     query_projection = Linear<T>(config.d_model, keys);

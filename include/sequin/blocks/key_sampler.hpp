@@ -25,8 +25,8 @@ class KeySampler {
     if (draws_)
       return prob_sparse_samples(queries, keys, factor, source_ == nullptr ? generator_ : *source_);
     if (at_ == given_.size())
-      throw ConfigError("key samples: expected those of ProbSparse call " + std::to_string(at_) +
-                        " (from 0), found " + std::to_string(given_.size()) + " calls' in all");
+      detail::fail<ConfigError>({"key samples: expected those of ProbSparse call ", at_,
+                                 " (from 0), found ", given_.size(), " calls' in all"});
     return given_[at_++];
   }
 

@@ -9,22 +9,25 @@
 
 // Loops over the registers of a tile, unrolled so that the tile stays in registers, and functions
 // that have to become part of their caller for the same reason, or to stay apart from one that
-// needs the registers for addresses itself.
+// needs the registers for addresses itself. SEQUIN_COLD is for what runs once or never: short code.
 #if defined(__clang__)
 #define SEQUIN_UNROLL _Pragma("clang loop unroll(full)")
 #define SEQUIN_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
 #define SEQUIN_NO_INLINE __attribute__((noinline))
+#define SEQUIN_COLD __attribute__((noinline, cold))
 #elif defined(__GNUC__)
 #define SEQUIN_UNROLL _Pragma("GCC unroll 32")
 #define SEQUIN_NO_UNROLL _Pragma("GCC unroll 1")
 #define SEQUIN_ALWAYS_INLINE inline __attribute__((always_inline))
 #define SEQUIN_NO_INLINE __attribute__((noinline))
+#define SEQUIN_COLD __attribute__((noinline, cold))
 #else
 #define SEQUIN_UNROLL
 #define SEQUIN_NO_UNROLL
 #define SEQUIN_ALWAYS_INLINE inline
 #define SEQUIN_NO_INLINE
+#define SEQUIN_COLD
 #endif
 
 namespace sequin::inline SEQUIN_ABI::simd {

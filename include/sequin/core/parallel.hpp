@@ -1,11 +1,12 @@
 /// One way to use several threads: `parallel_for` over whatever executor the caller provides.
 #pragma once
 
+#include "sequin/core/compiler.hpp"
+#include "sequin/core/function_ref.hpp"
 #include "sequin/core/shape.hpp"
 
 #include <algorithm>
 #include <memory>
-#include <type_traits>
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -50,8 +51,8 @@ inline index_t concurrency() noexcept {
 /// As `parallel_for`, with the number of the range before it: `f(task, begin, end)`, task less than
 /// `concurrency()`; no two ranges of one number run at the same time, so that each may have memory
 /// of its own.
-template <class F>
-void parallel_tasks(index_t n, index_t grain, F&& f) {
+SEQUIN_NO_INLINE inline void parallel_tasks(
+    index_t n, index_t grain, detail::FunctionRef<void(index_t, index_t, index_t)> f) {
   if (n <= 0) return;
   Executor* const executor = detail::active_executor;
   const index_t step = (std::max)(grain, index_t{1});
@@ -60,11 +61,10 @@ void parallel_tasks(index_t n, index_t grain, F&& f) {
     f(index_t{0}, index_t{0}, n);
     return;
   }
-  using Function = std::remove_reference_t<F>;
   struct Work {
-    Function* f;
+    detail::FunctionRef<void(index_t, index_t, index_t)> f;
     index_t n, step, grains, tasks;
-  } work{std::addressof(f), n, step, grains, (std::min)(executor->concurrency(), grains)};
+  } work{f, n, step, grains, (std::min)(executor->concurrency(), grains)};
   executor->run(
       work.tasks,
       [](void* context, index_t task) {
@@ -72,7 +72,7 @@ void parallel_tasks(index_t n, index_t grain, F&& f) {
         const ExecutorScope serial(nullptr);
         const index_t begin = w.grains * task / w.tasks * w.step;
         const index_t end = (std::min)(w.grains * (task + 1) / w.tasks * w.step, w.n);
-        if (begin < end) (*w.f)(task, begin, end);
+        if (begin < end) w.f(task, begin, end);
       },
       &work);
 }
@@ -81,8 +81,10 @@ void parallel_tasks(index_t n, index_t grain, F&& f) {
 /// How [0, n) is cut depends on the number of threads, so `f` computes each index independently of
 /// the others and of the range; then results are the same for any number. A call from inside `f`
 /// runs in its own thread. `f` does not throw and does not create tensors. Allocates nothing.
-template <class F>
-void parallel_for(index_t n, index_t grain, F&& f) {
+SEQUIN_NO_INLINE inline void parallel_for(index_t n, index_t grain,
+                                          detail::FunctionRef<void(index_t, index_t)> f) {
+  if (n <= 0) return;
+  if (detail::active_executor == nullptr) return f(index_t{0}, n);
   parallel_tasks(n, grain, [&f](index_t, index_t begin, index_t end) { f(begin, end); });
 }
 

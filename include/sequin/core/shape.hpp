@@ -1,6 +1,7 @@
 /// Extents of tensors, their products and how messages print them.
 #pragma once
 
+#include "sequin/core/compiler.hpp"
 #include "sequin/core/error.hpp"
 
 #include <array>
@@ -24,7 +25,7 @@ template <std::size_t Rank>
 using Shape = std::array<index_t, Rank>;
 
 /// "[1, 96, 128]"; "[]" for a scalar.
-inline std::string to_string(std::span<const index_t> shape) {
+SEQUIN_COLD inline std::string to_string(std::span<const index_t> shape) {
   std::string text = "[";
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (i != 0) text += ", ";
@@ -39,6 +40,13 @@ std::string to_string(const Shape<Rank>& shape) {
   return to_string(std::span<const index_t>(shape.data(), Rank));
 }
 
+namespace detail {
+[[noreturn]] SEQUIN_COLD inline void impossible_shape(std::span<const index_t> shape,
+                                                      const char* why) {
+  throw ShapeError("shape " + to_string(shape) + why);
+}
+}  // namespace detail
+
 /// Number of elements: the product of the extents, 1 for rank 0.
 /// Throws ShapeError when an extent is negative or the product of those above 0 (which bounds every
 /// stride) does not fit in memory.
@@ -49,14 +57,14 @@ index_t element_count(const Shape<Rank>& shape) {
   index_t count = 1;
   bool zero = false;
   for (const index_t extent : shape) {
-    if (extent < 0) throw ShapeError("shape " + to_string(shape) + " has a negative extent");
+    if (extent < 0) detail::impossible_shape(shape, " has a negative extent");
     if (extent == 0) {
       zero = true;
       continue;
     }
     if ((extent >= small || count >= small) &&
         extent > (std::numeric_limits<index_t>::max)() / 64 / count)
-      throw ShapeError("shape " + to_string(shape) + " has more elements than memory can hold");
+      detail::impossible_shape(shape, " has more elements than memory can hold");
     count *= extent;
   }
   return zero ? 0 : count;

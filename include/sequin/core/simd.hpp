@@ -91,15 +91,27 @@ inline void copy_partial(T* to, const T* from, std::ptrdiff_t n) {
   }
 }
 
+/// n lanes of 4 bytes, counted back from the middle.
+inline constexpr std::int32_t kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
 }  // namespace detail
 
 /// Reads the first `n` (0 to `kLanes<T>`) values and no byte more; the other lanes are 0.
 template <class T>
 inline Vec<T> load_partial(const T* p, std::ptrdiff_t n) {
   if (n >= kLanes<T>) return simd::load<T>(p);
+#if defined(__AVX__) && !defined(__AVX512F__)
+  const std::int32_t* const lanes = detail::kLaneMask + 8 - n * std::ptrdiff_t{sizeof(T) / 4};
+  const __m256i mask = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes));
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm256_maskload_ps(p, mask));
+  else
+    return Vec<T>(_mm256_maskload_pd(p, mask));
+#else
   alignas(64) T buffer[static_cast<std::size_t>(kLanes<T>)] = {};
   detail::copy_partial<kLanes<T> / 2>(buffer, p, n);
   return Vec<T>::load_aligned(buffer);
+#endif
 }
 
 /// Writes the first `n` (0 to `kLanes<T>`) lanes and no byte more.
@@ -351,6 +363,24 @@ inline void transform(std::ptrdiff_t n, T* out, F&& f, const In*... in) {
   std::ptrdiff_t i = 0;
   for (; i + lanes <= n; i += lanes) store<T>(out + i, f(load<T>(in + i)...));
   if (i < n) store_partial<T>(out + i, f(load_partial<T>(in + i, n - i)...), n - i);
+}
+
+/// The same for an `f` of many instructions, which is compiled once: the tail goes through the loop
+/// too, in memory of its own.
+template <class T, class F, class... In>
+inline void transform_once(std::ptrdiff_t n, T* out, F&& f, const In*... in) {
+  constexpr std::ptrdiff_t lanes = kLanes<T>;
+  const std::ptrdiff_t tail = n % lanes;
+  T* to = out;
+  T ends[1 + sizeof...(In)][static_cast<std::size_t>(lanes)];
+  for (std::ptrdiff_t count = n - tail;; count = lanes) {
+    for (std::ptrdiff_t i = 0; i < count; i += lanes) store<T>(to + i, f(load<T>(in + i)...));
+    if (to == ends[0]) return store_partial<T>(out + n - tail, load<T>(to), tail);
+    if (tail == 0) return;
+    to = ends[0];
+    std::size_t operand = 1;
+    (..., (store<T>(ends[operand], load_partial<T>(in + n - tail, tail)), in = ends[operand++]));
+  }
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::simd

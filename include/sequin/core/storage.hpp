@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/arena.hpp"
+#include "sequin/core/compiler.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -35,11 +36,11 @@ class Storage {
   Storage& operator=(Storage&& other) noexcept {
     // What is given up is often no block, which costs one comparison where the call stands.
     Header* const old = std::exchange(header_, std::exchange(other.header_, nullptr));
-    if (old != nullptr) drop(old);
+    if (old != nullptr) let_go(old);
     return *this;
   }
   ~Storage() {
-    if (header_ != nullptr) drop(header_);
+    if (header_ != nullptr) let_go(header_);
   }
 
   explicit operator bool() const noexcept { return header_ != nullptr; }
@@ -80,8 +81,8 @@ class Storage {
   };
   static_assert(sizeof(Header) == kAlignment);
 
-  /// One owner less.
-  static void drop(Header* header) noexcept {
+  /// Apart, as tensors end in many places.
+  SEQUIN_NO_INLINE static void let_go(Header* header) noexcept {
     // A sole owner need not count down: nobody is left who could copy the handle meanwhile.
     if (header->owners.load(std::memory_order_acquire) != 1 &&
         header->owners.fetch_sub(1, std::memory_order_acq_rel) != 1)

@@ -1,6 +1,7 @@
 /// The tensor: static rank, run-time extents, row-major, contiguous, 64-byte aligned.
 #pragma once
 
+#include "sequin/core/fail.hpp"
 #include "sequin/core/storage.hpp"
 #include "sequin/core/view.hpp"
 
@@ -134,8 +135,7 @@ class Tensor {
 
   /// The one element. Throws ShapeError when there are more or none.
   T item() const {
-    if (size() != 1)
-      throw ShapeError("item: the tensor is " + to_string(shape_) + ", not a scalar");
+    if (size() != 1) detail::fail<ShapeError>({"item: the tensor is ", shape_, ", not a scalar"});
     return *data_;
   }
 
@@ -144,8 +144,8 @@ class Tensor {
   template <std::size_t NewRank>
   Tensor<T, NewRank> reshaped(const Shape<NewRank>& shape) const {
     if (element_count(shape) != size())
-      throw ShapeError("reshape: " + to_string(shape_) + " has " + std::to_string(size()) +
-                       " elements, " + to_string(shape) + " another number");
+      detail::fail<ShapeError>(
+          {"reshape: ", shape_, " has ", size(), " elements, ", shape, " another number"});
     Tensor<T, NewRank> t;
     t.storage_ = storage_;
     t.data_ = data_;
@@ -175,8 +175,7 @@ class Tensor {
   /// Overwrites all elements. Throws ShapeError when the number differs.
   void copy_from(std::span<const T> values) {
     if (static_cast<index_t>(values.size()) != size())
-      throw ShapeError("copy_from: " + std::to_string(values.size()) + " values for a tensor " +
-                       to_string(shape_));
+      detail::fail<ShapeError>({"copy_from: ", values.size(), " values for a tensor ", shape_});
     std::copy(values.begin(), values.end(), data());
   }
   void fill(T value) noexcept { std::fill_n(data(), size(), value); }

@@ -52,15 +52,15 @@ void with_activation(Activation activation, F&& f) {
 /// y[i] = activation(x[i]); y may be x. Real-time safe.
 template <class T>
 void activation_forward(Activation activation, const T* x, T* y, index_t n) {
-  detail::with_activation<T>(activation,
-                             [&](auto function, auto) { simd::transform<T>(n, y, function, x); });
+  detail::with_activation<T>(
+      activation, [&](auto function, auto) { simd::transform_once<T>(n, y, function, x); });
 }
 
 /// dx[i] = dy[i] * activation'(x[i]), x being the input; dx may be dy. Real-time safe.
 template <class T>
 void activation_backward(Activation activation, const T* x, const T* dy, T* dx, index_t n) {
   detail::with_activation<T>(activation, [&](auto, auto derivative) {
-    simd::transform<T>(
+    simd::transform_once<T>(
         n, dx, [&](const auto& v, const auto& d) { return d * derivative(v); }, x, dy);
   });
 }

@@ -44,7 +44,7 @@ void mean_of_values(const AttentionProblem<T>& a, index_t b, index_t key_head, T
 
 /// y += factor x, n elements.
 template <class T>
-void add_scaled(T* y, const T* x, T factor, index_t n) {
+SEQUIN_NO_INLINE void add_scaled(T* y, const T* x, T factor, index_t n) {
   const simd::Vec<T> f(factor);
   simd::transform(
       n, y, [&](const auto& u, const auto& v) { return simd::fma<T>(u, f, v); }, x, y);

@@ -56,12 +56,13 @@ struct BroadcastPlan {
   }
 };
 
-/// out[r, j] = f(a, b) for rows [begin, end) of the plan; out is contiguous. `f` takes registers.
-/// Real-time safe.
+/// out[r, j] = F{}(a, b) for rows [begin, end) of the plan; out is contiguous. F, which keeps no
+/// state, takes registers. Real-time safe.
 template <class T, class F>
 void broadcast_rows(const BroadcastPlan& plan, const T* a, const T* b, T* out, index_t begin,
-                    index_t end, F f) {
+                    index_t end) {
   using V = simd::Vec<T>;
+  constexpr F f{};
   const index_t n = plan.columns();
   const index_t sa = plan.rank == 0 ? 1 : plan.a_stride[plan.rank - 1];
   const index_t sb = plan.rank == 0 ? 1 : plan.b_stride[plan.rank - 1];

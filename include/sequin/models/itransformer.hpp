@@ -83,9 +83,9 @@ struct ITransformerConfig {
     if (name == "imputation") return Task::imputation;
     if (name == "anomaly_detection") return Task::anomaly_detection;
     if (name == "classification") return Task::classification;
-    throw ConfigError(
-        r.label() + ": task_name: expected long_term_forecast, short_term_forecast, " +
-        "imputation, anomaly_detection or classification, found '" + detail::printable(name) + "'");
+    detail::fail<ConfigError>(
+        {r.label(), ": task_name: expected long_term_forecast, short_term_forecast, ",
+         "imputation, anomaly_detection or classification, found '", detail::printable(name), "'"});
   }
 };
 
@@ -115,7 +115,8 @@ class ITransformer {
   Tensor<T, 3> forward(const Tensor<T, 3>& x_enc, const Tensor<T, 3>& x_mark_enc = {},
                        const ForwardContext<T>& context = {}) const {
     if (config_.task == Config::Task::classification)
-      throw ConfigError("iTransformer: this model classifies; call classify, not forward");
+      detail::fail<ConfigError>(
+          {"iTransformer: this model classifies; call classify, not forward"});
     check_input(x_enc);
     if (!config_.use_norm) return project(x_enc, x_mark_enc, context);
     // The mean is a constant to the gradient, as in the official code; the deviation is not.
@@ -129,12 +130,11 @@ class ITransformer {
   /// model is no classifier.
   Tensor<T, 2> classify(const Tensor<T, 3>& x_enc, const ForwardContext<T>& context = {}) const {
     if (config_.task != Config::Task::classification)
-      throw ConfigError("iTransformer: this model does not classify; call forward");
+      detail::fail<ConfigError>({"iTransformer: this model does not classify; call forward"});
     check_input(x_enc);
     if (x_enc.extent(2) != config_.enc_in)
-      throw ShapeError("iTransformer: x_enc is " + to_string(x_enc.shape()) +
-                       ", expected [B, S, V=" + std::to_string(config_.enc_in) +
-                       "] (V from enc_in)");
+      detail::fail<ShapeError>({"iTransformer: x_enc is ", x_enc.shape(),
+                                ", expected [B, S, V=", config_.enc_in, "] (V from enc_in)"});
     const Tensor<T, 3> tokens = dropout(gelu(encode(x_enc, {}, context)), config_.dropout, context);
     return head_.forward(reshape<2>(tokens, {x_enc.extent(0), config_.enc_in * config_.d_model}));
   }
@@ -175,8 +175,8 @@ class ITransformer {
 
   void check_input(const Tensor<T, 3>& x_enc) const {
     if (x_enc.extent(1) != config_.seq_len || x_enc.extent(2) < 1)
-      throw ShapeError("iTransformer: x_enc is " + to_string(x_enc.shape()) + ", expected [B, S=" +
-                       std::to_string(config_.seq_len) + ", V >= 1] (S from seq_len)");
+      detail::fail<ShapeError>({"iTransformer: x_enc is ", x_enc.shape(), ", expected [B, S=",
+                                config_.seq_len, ", V >= 1] (S from seq_len)"});
   }
 
   /// Variates, then time marks, as tokens through the encoder: (B, V + M, D).
@@ -185,8 +185,8 @@ class ITransformer {
     Tensor<T, 3> tokens = transpose(x, 1, 2);
     if (marks.defined()) {
       if (marks.extent(0) != x.extent(0) || marks.extent(1) != x.extent(1))
-        throw ShapeError("iTransformer: x_mark_enc is " + to_string(marks.shape()) +
-                         ", expected [B, S, M] with x_enc " + to_string(x.shape()));
+        detail::fail<ShapeError>({"iTransformer: x_mark_enc is ", marks.shape(),
+                                  ", expected [B, S, M] with x_enc ", x.shape()});
       tokens = concat(tokens, transpose(marks, 1, 2), 1);
     }
     return encoder_.forward(dropout(value_embedding_.forward(tokens), config_.dropout, context),

@@ -22,9 +22,9 @@ inline Activation activation_named(std::string_view name, const std::string& lab
   if (name == "sigmoid") return Activation::sigmoid;
   if (name == "tanh") return Activation::tanh;
   if (name == "linear") return Activation::identity;
-  throw ConfigError(label +
-                    ": expected silu, gelu, gelu_new, relu, sigmoid, tanh or linear, found '" +
-                    detail::printable(name, 60) + "'");
+  detail::fail<ConfigError>(
+      {label, ": expected silu, gelu, gelu_new, relu, sigmoid, tanh or linear, found '",
+       detail::printable(name, 60), "'"});
 }
 
 /// activation(x), elementwise.

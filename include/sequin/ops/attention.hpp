@@ -35,29 +35,24 @@ kernels::AttentionProblem<T> attention_problem(const char* op, const View<const 
                                                const View<const T, 4>& k,
                                                const View<const bool, 2>& mask,
                                                const AttentionOptions& options) {
-  const auto fail = [op](const std::string& what) { throw ShapeError(op + (": " + what)); };
   const Shape<4> expected{q.extent(0), k.extent(1), q.extent(2), q.extent(3)};
   if (q.extent(3) < 1)
-    fail("q is " + to_string(q.shape()) + ", expected [B, Tq, H, P] with P >= 1");
+    fail<ShapeError>({op, ": q is ", q.shape(), ", expected [B, Tq, H, P] with P >= 1"});
   Shape<4> heads_of_q = k.shape();
   if (k.extent(2) > 0 && q.extent(2) % k.extent(2) == 0) heads_of_q[2] = q.extent(2);
   if (heads_of_q != expected)
-    fail("k is " + to_string(k.shape()) + ", expected [B=" + std::to_string(expected[0]) +
-         ", Tk, H=" + std::to_string(expected[2]) + ", P=" + std::to_string(expected[3]) +
-         "] (from q " + to_string(q.shape()) + ")");
+    fail<ShapeError>({op, ": k is ", k.shape(), ", expected [B=", expected[0],
+                      ", Tk, H=", expected[2], ", P=", expected[3], "] (from q ", q.shape(), ")"});
   if (mask.data() != nullptr && mask.shape() != Shape<2>{k.extent(0), k.extent(1)})
-    fail("key_mask is " + to_string(mask.shape()) + ", expected " +
-         to_string(Shape<2>{k.extent(0), k.extent(1)}) + " ([B, Tk] from k " +
-         to_string(k.shape()) + ")");
+    fail<ShapeError>({op, ": key_mask is ", mask.shape(), ", expected ",
+                      Shape<2>{k.extent(0), k.extent(1)}, " ([B, Tk] from k ", k.shape(), ")"});
   if (!(options.scale >= 0) || std::isinf(options.scale))
-    throw ConfigError(std::string(op) + ": scale is " + std::to_string(options.scale) +
-                      ", expected a positive number (0: 1 / sqrt(P))");
+    detail::fail<ConfigError>(
+        {op, ": scale is ", options.scale, ", expected a positive number (0: 1 / sqrt(P))"});
   if (!(options.dropout >= 0 && options.dropout <= 1))
-    throw ConfigError(std::string(op) + ": dropout is " + std::to_string(options.dropout) +
-                      ", expected 0 to 1");
+    detail::fail<ConfigError>({op, ": dropout is ", options.dropout, ", expected 0 to 1"});
   if (options.dropout > 0 && options.generator == nullptr)
-    throw ConfigError(std::string(op) + ": dropout is " + std::to_string(options.dropout) +
-                      " without a generator");
+    detail::fail<ConfigError>({op, ": dropout is ", options.dropout, " without a generator"});
   kernels::AttentionProblem<T> a;
   a.q = q;
   a.k = k;
@@ -83,16 +78,15 @@ kernels::AttentionProblem<T> attention_problem(const char* op, const Tensor<T, 4
 template <Scalar T>
 void check_values(const View<const T, 4>& k, const View<const T, 4>& v) {
   if (v.extent(0) != k.extent(0) || v.extent(1) != k.extent(1) || v.extent(2) != k.extent(2))
-    throw ShapeError("attention: v is " + to_string(v.shape()) +
-                     ", expected [B=" + std::to_string(k.extent(0)) +
-                     ", Tk=" + std::to_string(k.extent(1)) + ", H=" + std::to_string(k.extent(2)) +
-                     ", Pv] (from k " + to_string(k.shape()) + ")");
+    detail::fail<ShapeError>({"attention: v is ", v.shape(), ", expected [B=", k.extent(0), ", Tk=",
+                              k.extent(1), ", H=", k.extent(2), ", Pv] (from k ", k.shape(), ")"});
 }
 
 /// f(first task, last task, scratch) on as many threads as the work is worth, each with its own
 /// `scratch_size` elements.
-template <Scalar T, class F>
-void attention_parallel(index_t tasks, double operations, index_t scratch_size, F&& f) {
+template <Scalar T>
+void attention_parallel(index_t tasks, double operations, index_t scratch_size,
+                        FunctionRef<void(index_t, index_t, T*)> f) {
   constexpr double worth_a_thread = 2e5;
   const index_t chunks = (std::max)(
       index_t{1},
@@ -223,7 +217,8 @@ Tensor<T, 4> attention(const Tensor<T, 4>& q, const View<const T, 4>& k, const V
       detail::attention_problem("attention", q.view(), k, key_mask, options);
   detail::check_values(k, v);
   if (recording(q) != nullptr)
-    throw ConfigError("attention: gradients through views are not recorded; give tensors");
+    detail::fail<ConfigError>(
+        {"attention: gradients through views are not recorded; give tensors"});
   a.v = v;
   if (a.drop_below != 0) a.dropout_key = options.generator->fork();
   auto out = Tensor<T, 4>::empty({q.extent(0), q.extent(1), q.extent(2), v.extent(3)});

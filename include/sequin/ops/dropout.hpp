@@ -35,8 +35,7 @@ void dropout_range(const T* x, T* y, index_t begin, index_t end, std::uint64_t k
 /// inference, do not call it. Throws ConfigError unless 0 <= p < 1.
 template <Scalar T, std::size_t Rank>
 Tensor<T, Rank> dropout(const Tensor<T, Rank>& x, double p, Generator& generator) {
-  if (!(p >= 0 && p < 1))
-    throw ConfigError("dropout: p is " + std::to_string(p) + ", expected 0 <= p < 1");
+  if (!(p >= 0 && p < 1)) detail::fail<ConfigError>({"dropout: p is ", p, ", expected 0 <= p < 1"});
   if (p == 0) return x;
   const std::uint64_t key = generator.fork();
   const auto threshold = static_cast<std::uint32_t>(p * 65536.0 + 0.5);

@@ -7,6 +7,8 @@
 #include "sequin/core/vmath.hpp"
 #include "sequin/kernels/elementwise.hpp"
 
+#include <functional>
+
 namespace sequin::inline SEQUIN_ABI {
 
 namespace detail {
@@ -20,8 +22,8 @@ Shape<RankA> broadcast_shape(const Shape<RankA>& a, const Shape<RankB>& b, const
     index_t& extent = out[RankA - RankB + i];
     if (extent == b[i] || b[i] == 1) continue;
     if (extent != 1)
-      throw ShapeError(std::string(op) + ": right operand is " + to_string(b) +
-                       ", expected extents of 1 or those of the left operand " + to_string(a));
+      detail::fail<ShapeError>({op, ": right operand is ", b,
+                                ", expected extents of 1 or those of the left operand ", a});
     extent = b[i];
   }
   return out;
@@ -48,9 +50,13 @@ kernels::BroadcastPlan plan_broadcast(const Shape<Rank>& common, const Shape<Ran
   return plan;
 }
 
-template <class T, std::size_t RankA, std::size_t RankB, class F>
+template <class T>
+using BroadcastRows = void (*)(const kernels::BroadcastPlan& plan, const T* a, const T* b, T* out,
+                               index_t begin, index_t end);
+
+template <class T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> broadcast(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b, const char* op,
-                           F f) {
+                           BroadcastRows<T> rows) {
   const Shape<RankA> shape = broadcast_shape(a.shape(), b.shape(), op);
   auto out = Tensor<T, RankA>::empty(shape);
   if (out.size() == 0) return out;
@@ -65,15 +71,21 @@ Tensor<T, RankA> broadcast(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b,
     parallel_for(n, index_t{16384}, [&](index_t begin, index_t end) {
       kernels::BroadcastPlan part = plan;
       if (part.rank > 0) part.extent[0] = end - begin;
-      kernels::broadcast_rows(part, a.data() + begin * sa, b.data() + begin * sb, to + begin,
-                              index_t{0}, index_t{1}, f);
+      rows(part, a.data() + begin * sa, b.data() + begin * sb, to + begin, index_t{0}, index_t{1});
     });
   } else {
     parallel_for(plan.rows(), 16384 / n + 1, [&](index_t begin, index_t end) {
-      kernels::broadcast_rows(plan, a.data(), b.data(), to, begin, end, f);
+      rows(plan, a.data(), b.data(), to, begin, end);
     });
   }
   return out;
+}
+
+/// f(a, b), `f` without state and of registers.
+template <class T, std::size_t RankA, std::size_t RankB, class F>
+Tensor<T, RankA> broadcast(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b, const char* op,
+                           F) {
+  return broadcast(a, b, op, BroadcastRows<T>(&kernels::broadcast_rows<T, F>));
 }
 
 /// The gradient of an operand of `shape` that was broadcast: dy summed over what it repeated.
@@ -124,7 +136,7 @@ Tensor<T, Rank> unary(const Tensor<T, Rank>& x, F f, Backward backward) {
 /// other three throw ShapeError when the extents do not broadcast.
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> add(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
-  auto y = detail::broadcast(a, b, "add", [](const auto& u, const auto& v) { return u + v; });
+  auto y = detail::broadcast(a, b, "add", std::plus<>());
   if (Tape* tape = recording(a, b))
     tape->push([av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
       const auto dy = g.take(yv);
@@ -138,17 +150,18 @@ Tensor<T, RankA> add(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
 /// a - b, broadcasting as `add`.
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> sub(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
-  auto y = detail::broadcast(a, b, "sub", [](const auto& u, const auto& v) { return u - v; });
+  auto y = detail::broadcast(a, b, "sub", std::minus<>());
   if (Tape* tape = recording(a, b))
     tape->push([av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       if (g.wants(av)) g.add(av, detail::sum_to(dy, av.shape));
       if (g.wants(bv)) {
-        const auto minus = detail::unary(
-            dy, [](const auto& v) { return -v; },
-            [](const auto&, const auto&, const auto& d) { return -d; });
-        g.add(bv, detail::sum_to(minus, bv.shape));
+        const auto sum = detail::sum_to(dy, bv.shape);
+        auto db = Tensor<T, RankB>::empty(bv.shape);
+        simd::transform<T>(
+            db.size(), db.data(), [](const auto& v) { return -v; }, sum.data());
+        g.add(bv, db);
       }
     });
   return y;
@@ -157,15 +170,16 @@ Tensor<T, RankA> sub(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
 /// a * b elementwise, broadcasting as `add`.
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> mul(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
-  const auto times = [](const auto& u, const auto& v) { return u * v; };
-  auto y = detail::broadcast(a, b, "mul", times);
+  auto y = detail::broadcast(a, b, "mul", std::multiplies<>());
   if (Tape* tape = recording(a, b))
-    tape->push([a = kept_if(tape->tracks(b), a), b = kept_if(tape->tracks(a), b), times,
-                av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
+    tape->push([a = kept_if(tape->tracks(b), a), b = kept_if(tape->tracks(a), b), av = a.var(),
+                bv = b.var(), yv = tape->track(y)](Gradients& g) {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
-      if (g.wants(av)) g.add(av, detail::sum_to(detail::broadcast(dy, b, "mul", times), av.shape));
-      if (g.wants(bv)) g.add(bv, detail::sum_to(detail::broadcast(dy, a, "mul", times), bv.shape));
+      if (g.wants(av))
+        g.add(av, detail::sum_to(detail::broadcast(dy, b, "mul", std::multiplies<>()), av.shape));
+      if (g.wants(bv))
+        g.add(bv, detail::sum_to(detail::broadcast(dy, a, "mul", std::multiplies<>()), bv.shape));
     });
   return y;
 }
@@ -173,15 +187,13 @@ Tensor<T, RankA> mul(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
 /// a / b elementwise, broadcasting as `add`.
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> div(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
-  const auto over = [](const auto& u, const auto& v) { return u / v; };
-  auto y = detail::broadcast(a, b, "div", over);
+  auto y = detail::broadcast(a, b, "div", std::divides<>());
   if (Tape* tape = recording(a, b)) {
     const auto yv = tape->track(y);
-    tape->push([b, y = kept_if(tape->tracks(b), y), over, av = a.var(), bv = b.var(),
-                yv](Gradients& g) {
+    tape->push([b, y = kept_if(tape->tracks(b), y), av = a.var(), bv = b.var(), yv](Gradients& g) {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
-      const auto da = detail::broadcast(dy, b, "div", over);
+      const auto da = detail::broadcast(dy, b, "div", std::divides<>());
       if (g.wants(av)) g.add(av, detail::sum_to(da, av.shape));
       if (g.wants(bv)) {
         const auto db =

@@ -137,9 +137,8 @@ Tensor<T, Rank> matmul(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b) {
   for (std::size_t i = 0; i + 2 < Rank; ++i) expected[i] = a.extent(i);
   expected[Rank - 2] = k;
   if (b.shape() != expected)
-    throw ShapeError("matmul: b is " + to_string(b.shape()) +
-                     ", expected [..., K=" + std::to_string(k) +
-                     ", N] with the leading extents of a " + to_string(a.shape()));
+    detail::fail<ShapeError>({"matmul: b is ", b.shape(), ", expected [..., K=", k,
+                              ", N] with the leading extents of a ", a.shape()});
   Shape<Rank> shape = a.shape();
   shape[Rank - 1] = n;
   auto c = Tensor<T, Rank>::empty(shape);

@@ -16,9 +16,8 @@ void check_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& weight, const char
                 const char* name) {
   static_assert(Rank >= 1);
   if (weight.defined() && weight.extent(0) != x.cols())
-    throw ShapeError(std::string(op) + ": " + name + " is " + to_string(weight.shape()) +
-                     ", expected [D=" + std::to_string(x.cols()) + "] (D from x " +
-                     to_string(x.shape()) + ")");
+    detail::fail<ShapeError>({op, ": ", name, " is ", weight.shape(), ", expected [D=", x.cols(),
+                              "] (D from x ", x.shape(), ")"});
 }
 
 /// Rows that are worth a thread.

@@ -23,8 +23,8 @@ struct ProbSparseOptions {
 /// 0 for T = 1. Throws ConfigError unless c >= 1.
 inline index_t prob_sparse_count(index_t factor, index_t length) {
   if (factor < 1 || factor > (index_t{1} << 24))
-    throw ConfigError("prob_sparse_attention: factor is " + std::to_string(factor) +
-                      ", expected 1 to 2^24");
+    detail::fail<ConfigError>(
+        {"prob_sparse_attention: factor is ", factor, ", expected 1 to 2^24"});
   if (length <= 1) return 0;
   const auto logarithm = static_cast<index_t>(std::ceil(std::log(static_cast<double>(length))));
   return (std::min)(factor * logarithm, length);
@@ -35,8 +35,7 @@ inline index_t prob_sparse_count(index_t factor, index_t length) {
 inline Tensor<std::int32_t, 2> prob_sparse_samples(index_t queries, index_t keys, index_t factor,
                                                    Generator& generator) {
   if (keys > 0x7fffffff)
-    throw ShapeError("prob_sparse_samples: Tk is " + std::to_string(keys) +
-                     ", expected at most 2^31 - 1");
+    detail::fail<ShapeError>({"prob_sparse_samples: Tk is ", keys, ", expected at most 2^31 - 1"});
   auto samples = Tensor<std::int32_t, 2>::empty({queries, prob_sparse_count(factor, keys)});
   for (std::int32_t& s : samples.span())
     s = static_cast<std::int32_t>(generator.below(static_cast<std::uint32_t>(keys)));
@@ -50,35 +49,33 @@ kernels::ProbSparseProblem<T> prob_sparse_problem(const Tensor<T, 4>& q, const T
                                                   const Tensor<T, 4>& v,
                                                   const Tensor<std::int32_t, 2>& samples,
                                                   const ProbSparseOptions& options) {
-  const auto fail = [](const std::string& what) {
-    throw ShapeError("prob_sparse_attention: " + what);
-  };
   const Shape<4> expected{q.extent(0), k.extent(1), q.extent(2), q.extent(3)};
   if (q.extent(1) < 1 || q.extent(3) < 1 || q.extent(1) > 0x7fffffff)
-    fail("q is " + to_string(q.shape()) + ", expected [B, Tq, H, P] with Tq and P >= 1");
+    fail<ShapeError>(
+        {"prob_sparse_attention: q is ", q.shape(), ", expected [B, Tq, H, P] with Tq and P >= 1"});
   if (k.shape() != expected || k.extent(1) < 1)
-    fail("k is " + to_string(k.shape()) + ", expected [B=" + std::to_string(expected[0]) +
-         ", Tk >= 1, H=" + std::to_string(expected[2]) + ", P=" + std::to_string(expected[3]) +
-         "] (from q " + to_string(q.shape()) + ")");
+    fail<ShapeError>({"prob_sparse_attention: k is ", k.shape(), ", expected [B=", expected[0],
+                      ", Tk >= 1, H=", expected[2], ", P=", expected[3], "] (from q ", q.shape(),
+                      ")"});
   if (v.extent(0) != k.extent(0) || v.extent(1) != k.extent(1) || v.extent(2) != k.extent(2))
-    fail("v is " + to_string(v.shape()) + ", expected [B=" + std::to_string(k.extent(0)) +
-         ", Tk=" + std::to_string(k.extent(1)) + ", H=" + std::to_string(k.extent(2)) +
-         ", Pv] (from k " + to_string(k.shape()) + ")");
+    fail<ShapeError>({"prob_sparse_attention: v is ", v.shape(), ", expected [B=", k.extent(0),
+                      ", Tk=", k.extent(1), ", H=", k.extent(2), ", Pv] (from k ", k.shape(), ")"});
   if (options.causal && q.extent(1) != k.extent(1))
-    fail("q is " + to_string(q.shape()) + " and k " + to_string(k.shape()) +
-         ", expected Tq = Tk with a causal mask");
+    fail<ShapeError>({"prob_sparse_attention: q is ", q.shape(), " and k ", k.shape(),
+                      ", expected Tq = Tk with a causal mask"});
   if (!(options.scale >= 0) || std::isinf(options.scale))
-    throw ConfigError("prob_sparse_attention: scale is " + std::to_string(options.scale) +
-                      ", expected a positive number (0: 1 / sqrt(P))");
+    detail::fail<ConfigError>({"prob_sparse_attention: scale is ", options.scale,
+                               ", expected a positive number (0: 1 / sqrt(P))"});
   const Shape<2> sampled{q.extent(1), prob_sparse_count(options.factor, k.extent(1))};
   if (samples.shape() != sampled)
-    fail("samples are " + to_string(samples.shape()) + ", expected " + to_string(sampled) +
-         " ([Tq, min(factor ceil(ln Tk), Tk)] with factor " + std::to_string(options.factor) + ")");
+    fail<ShapeError>({"prob_sparse_attention: samples are ", samples.shape(), ", expected ",
+                      sampled, " ([Tq, min(factor ceil(ln Tk), Tk)] with factor ", options.factor,
+                      ")"});
   for (index_t i = 0; i < samples.size(); ++i)
     if (samples.data()[i] < 0 || samples.data()[i] >= k.extent(1))
-      fail("sample " + std::to_string(samples.data()[i]) + " at [" +
-           std::to_string(i / sampled[1]) + ", " + std::to_string(i % sampled[1]) +
-           "] is out of range [0, Tk=" + std::to_string(k.extent(1)) + ")");
+      fail<ShapeError>({"prob_sparse_attention: sample ", samples.data()[i], " at [",
+                        i / sampled[1], ", ", i % sampled[1],
+                        "] is out of range [0, Tk=", k.extent(1), ")"});
   kernels::ProbSparseProblem<T> a;
   a.q = q.view();
   a.k = k.view();

@@ -36,9 +36,7 @@ Shape<OutRank> reduced_shape(const Shape<Rank>& shape, std::size_t axis) {
 template <std::size_t OutRank, class T, std::size_t Rank>
 Tensor<T, OutRank> reduce_axis(const Tensor<T, Rank>& x, std::size_t axis, T factor,
                                const char* op) {
-  if (axis >= Rank)
-    throw ShapeError(std::string(op) + ": axis " + std::to_string(axis) + " of " +
-                     to_string(x.shape()));
+  if (axis >= Rank) detail::fail<ShapeError>({op, ": axis ", axis, " of ", x.shape()});
   const index_t n = x.extent(axis);
   index_t outer = 1, inner = 1;
   for (std::size_t i = 0; i < axis; ++i) outer *= x.extent(i);
@@ -54,10 +52,9 @@ Tensor<T, OutRank> reduce_axis(const Tensor<T, Rank>& x, std::size_t axis, T fac
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const auto kept = dy.template reshaped<Rank>(reduced_shape<Rank>(xv.shape, axis));
-      using V = simd::Vec<T>;
       // dy repeated along the axis, scaled.
       const Tensor<T, Rank> ones(xv.shape, factor);
-      g.add(xv, broadcast(ones, kept, "sum", [](const V& a, const V& b) { return a * b; }));
+      g.add(xv, broadcast(ones, kept, "sum", std::multiplies<>()));
     });
   return y;
 }

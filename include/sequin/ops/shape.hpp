@@ -28,8 +28,7 @@ Tensor<T, NewRank> reshape(const Tensor<T, Rank>& x, const Shape<NewRank>& shape
 template <class T, std::size_t Rank>
 Tensor<T, Rank> transpose(const Tensor<T, Rank>& x, std::size_t first, std::size_t second) {
   if (first >= Rank || second >= Rank)
-    throw ShapeError("transpose: axes " + std::to_string(first) + " and " + std::to_string(second) +
-                     " of " + to_string(x.shape()));
+    detail::fail<ShapeError>({"transpose: axes ", first, " and ", second, " of ", x.shape()});
   if (first == second) return x;
   if (first > second) std::swap(first, second);
   Shape<Rank> shape = x.shape();
@@ -76,8 +75,8 @@ std::pair<index_t, index_t> around(const Shape<Rank>& shape, std::size_t axis) {
 template <class T, std::size_t Rank>
 Tensor<T, Rank> slice(const Tensor<T, Rank>& x, std::size_t axis, index_t begin, index_t end) {
   if (axis >= Rank || begin < 0 || end < begin || end > x.extent(axis))
-    throw ShapeError("slice: entries " + std::to_string(begin) + " to " + std::to_string(end) +
-                     " of axis " + std::to_string(axis) + " of " + to_string(x.shape()));
+    detail::fail<ShapeError>(
+        {"slice: entries ", begin, " to ", end, " of axis ", axis, " of ", x.shape()});
   if (begin == 0 && end == x.extent(axis)) return x;
   Shape<Rank> shape = x.shape();
   shape[axis] = end - begin;
@@ -106,8 +105,8 @@ Tensor<T, Rank> concat(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b, std::
   Shape<Rank> expected = a.shape();
   if (axis < Rank) expected[axis] = b.extent(axis);
   if (axis >= Rank || b.shape() != expected)
-    throw ShapeError("concat: b is " + to_string(b.shape()) + ", expected " + to_string(expected) +
-                     " but for axis " + std::to_string(axis) + " (from a)");
+    detail::fail<ShapeError>(
+        {"concat: b is ", b.shape(), ", expected ", expected, " but for axis ", axis, " (from a)"});
   Shape<Rank> shape = a.shape();
   shape[axis] += b.extent(axis);
   auto y = Tensor<T, Rank>::empty(shape);
