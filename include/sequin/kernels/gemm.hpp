@@ -111,9 +111,33 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth<T>& dep
   for (int i = 0; i < Rows * columns; ++i)
     acc[i] =
         depth.first ? V(T{0}) : simd::load<T>(out + i / columns * out_row + i % columns * lanes);
+  index_t k = depth.count;
+  // Two steps at a time where two addresses say all: where another program works on the same core,
+  // instructions count as much as multiply-adds. Two steps of `ahead` are then a line at most.
+  if constexpr (Panels == 1 && Rows == kTileRows<T>)
+    if (a_row == 1 && a_k == Rows && b_step == columns * lanes && ahead.step <= 32) {
+      SEQUIN_NO_UNROLL
+      for (; k >= 2; k -= 2) {
+        simd::prefetch_later(reinterpret_cast<const void*>(ahead.at));
+        ahead.at += 2 * ahead.step;
+        SEQUIN_UNROLL
+        for (int u = 0; u < 2; ++u) {
+          const V b0 = simd::hold(simd::load<T>(b + 2 * u * lanes));
+          const V b1 = simd::hold(simd::load<T>(b + (2 * u + 1) * lanes));
+          SEQUIN_UNROLL
+          for (int i = 0; i < Rows; ++i) {
+            const V ai(a[u * Rows + i]);
+            acc[2 * i] = simd::fma<T>(ai, b0, acc[2 * i]);
+            acc[2 * i + 1] = simd::fma<T>(ai, b1, acc[2 * i + 1]);
+          }
+        }
+        a += 2 * Rows;
+        b += 2 * columns * lanes;
+      }
+    }
   // Not unrolled: clang then has more addresses at a time than there are registers.
   SEQUIN_NO_UNROLL
-  for (index_t k = depth.count; k > 0; --k) {
+  for (; k > 0; --k) {
     if constexpr (Panels == 1) {
       simd::prefetch_later(reinterpret_cast<const void*>(ahead.at));
       ahead.at += ahead.step;
