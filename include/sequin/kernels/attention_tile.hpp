@@ -119,7 +119,8 @@ template <index_t Rows, class T, class Finish>
   Vec low[Rows];
   Vec high[Rows];
   simd::unrolled<Rows>([&](auto r) { low[r] = high[r] = Vec(T(0)); });
-  SEQUIN_NO_UNROLL  // clang then has more addresses and products at a time than registers
+  // Not unrolled: clang then has more addresses and products at a time than registers.
+  SEQUIN_NO_UNROLL
   for (index_t d = 0; d < depth; ++d) {
     const Vec b0 = Vec::load_aligned(b + d * stride);
     const Vec b1 = Vec::load_aligned(b + d * stride + simd::kLanes<T>);
