@@ -1,6 +1,6 @@
 // Convolutions over time: depthwise, causal, dilated and dense.
 #include "local_peers.hpp"
-#include "run_in_arena.hpp"
+#include "model_line.hpp"
 
 #include "sequin/blocks/conv1d.hpp"
 #include "sequin/blocks/fsmn.hpp"
@@ -102,10 +102,7 @@ Line fsmn_line(index_t steps, index_t dim, index_t lorder) {
   keep->layer.initialize(generator);
   Line line;
   line.keep = keep;
-  for (const auto& p : parameters(keep->layer).items) {
-    const auto values = std::as_const(p.values).span();
-    line.inputs.push_back({p.name, p.shape, {values.begin(), values.end()}});
-  }
+  hand_over(line, keep->layer);
   line.inputs.push_back(drawn("x", {1, steps, dim}, 2));
   keep->x = tensor<3>(line.inputs.back());
   prepare(keep->layer);

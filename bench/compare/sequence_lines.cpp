@@ -1,6 +1,6 @@
 // Scans, transforms and optimiser steps.
 #include "local_peers.hpp"
-#include "run_in_arena.hpp"
+#include "model_line.hpp"
 
 #include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/gru.hpp"
@@ -171,10 +171,7 @@ Line recurrent_line(const char* kind, index_t hidden, index_t gates) {
   keep->layer.initialize(generator);
   Line line;
   line.keep = keep;
-  for (const auto& p : parameters(keep->layer).items) {
-    const auto values = std::as_const(p.values).span();
-    line.inputs.push_back({p.name, p.shape, {values.begin(), values.end()}});
-  }
+  hand_over(line, keep->layer);
   line.inputs.push_back(drawn("x", {1, 256, hidden}, 2));
   keep->x = tensor<3>(line.inputs.back());
   prepare(keep->layer);
