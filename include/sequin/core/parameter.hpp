@@ -64,11 +64,7 @@ class Visitor {
   template <std::size_t Rank>
   void parameter(std::string_view name, Tensor<T, Rank>& t) {
     check_present(name, t);
-    if (walk_ == Walk::kCount && (t.defined() || t.released())) {
-      index_t elements = 1;
-      for (const index_t extent : t.shape()) elements *= extent;
-      count_ += elements;
-    }
+    if (walk_ == Walk::kCount && (t.defined() || t.released())) count_ += element_count(t.shape());
     if (!t.defined()) return;
     if (walk_ == Walk::kRequireGrad)
       t.set_requires_grad(wanted_ ? wanted_(prefix_ + std::string(name)) : on_);
