@@ -1,6 +1,7 @@
 // Informer's encoder over the length of its input: by which power of the length its time grows with
 // ProbSparse and with full attention, and how much memory it takes.
 #include "sequin/blocks/distil_encoder.hpp"
+#include "sequin/blocks/prob_sparse.hpp"
 #include "sequin/core/arena.hpp"
 #include "support/exponent.hpp"
 #include "support/noise.hpp"
@@ -26,7 +27,7 @@ DistilEncoder<float> encoder(AttentionKind kind) {
   config.attention.kind = kind;
   config.attention.factor = 5;
   config.d_ff = 128;
-  DistilEncoder<float> made(config, 2, 1);
+  DistilEncoder<float> made(config, 2, 1, &prob_sparse<float>);
   Generator generator(1);
   made.initialize(generator);
   prepare(made);

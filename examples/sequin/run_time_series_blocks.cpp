@@ -3,9 +3,9 @@
 #include "models.hpp"
 #include "sampled_keys.hpp"
 
-#include "sequin/blocks/attention_layer.hpp"
 #include "sequin/blocks/data_embedding.hpp"
 #include "sequin/blocks/distil_conv.hpp"
+#include "sequin/blocks/prob_sparse.hpp"
 
 namespace sequin_cli {
 
@@ -57,7 +57,7 @@ void run_attention(CaseIo<T>& io, const Config& config, const std::filesystem::p
   const double per_head = static_cast<double>((std::max)(c.d_keys, c.d_model / c.n_heads));
   check_size(2 * static_cast<double>(c.d_model) * static_cast<double>(c.n_heads) * per_head,
              weights);
-  AttentionLayer<T> layer(c);
+  AttentionLayer<T> layer(c, &prob_sparse<T>);
   load_weights(layer, weights);
   prepare(layer);
 

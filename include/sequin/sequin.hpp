@@ -29,6 +29,7 @@
 #include "sequin/blocks/lstm.hpp"
 #include "sequin/blocks/mamba_mixer.hpp"
 #include "sequin/blocks/norm.hpp"
+#include "sequin/blocks/prob_sparse.hpp"
 #include "sequin/blocks/recurrent.hpp"
 #include "sequin/blocks/sparse_moe.hpp"
 #include "sequin/blocks/speech_norm.hpp"

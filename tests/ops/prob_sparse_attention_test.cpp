@@ -1,7 +1,7 @@
 #include "sequin/ops/prob_sparse_attention.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
-#include "sequin/blocks/attention_layer.hpp"
+#include "sequin/blocks/prob_sparse.hpp"
 #include "sequin/core/arena.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/ops/shape.hpp"
@@ -254,7 +254,10 @@ TEST_CASE("AttentionLayer: without a sampler the same input gives the same resul
   config.n_heads = 2;
   config.factor = 1;
   config.kind = AttentionKind::prob_sparse;
-  AttentionLayer<float> layer(config);
+  REQUIRE_THROWS_WITH(AttentionLayer<float>(config),
+                      "AttentionLayer: kind is prob_sparse, expected its form with it: "
+                      "&prob_sparse<T> of sequin/blocks/prob_sparse.hpp");
+  AttentionLayer<float> layer(config, &prob_sparse<float>);
   Generator generator(1);
   layer.initialize(generator);
   const auto x = wavy<float, 3>({2, 40, 8}, 0.1);

@@ -2,15 +2,13 @@
 #pragma once
 
 #include "sequin/blocks/forward_context.hpp"
-#include "sequin/blocks/key_sampler.hpp"
 #include "sequin/blocks/linear.hpp"
 #include "sequin/ops/attention.hpp"
-#include "sequin/ops/prob_sparse_attention.hpp"
 #include "sequin/ops/shape.hpp"
 
 namespace sequin::inline SEQUIN_ABI {
 
-/// Every query against every key, or `prob_sparse_attention`.
+/// Every query against every key, or `prob_sparse_attention` (blocks/prob_sparse.hpp).
 enum class AttentionKind { full, prob_sparse };
 
 /// Sizes of an AttentionLayer.
@@ -27,6 +25,13 @@ struct AttentionLayerConfig {
   index_t factor = 5;  ///< of prob_sparse, which knows no dropout
 };
 
+/// What stands between the projections of an AttentionLayer of another kind than full: q (B, Tq, H,
+/// P), k (B, Tk, H, P), v (B, Tk, H, Pv) -> (B, Tq, H, Pv).
+template <Scalar T>
+using AttentionForm = Tensor<T, 4> (*)(const AttentionLayerConfig& config, const Tensor<T, 4>& q,
+                                       const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                                       const ForwardContext<T>& context);
+
 /// `AttentionLayer` with `FullAttention` or `ProbAttention` of layers/SelfAttention_Family.py
 /// (thuml/iTransformer) and models/attn.py (zhouhaoyi/Informer2020).
 template <Scalar T>
@@ -37,8 +42,14 @@ class AttentionLayer {
   Linear<T> query_projection, key_projection, value_projection, out_projection;
 
   AttentionLayer() = default;
-  /// Throws ConfigError when a size is not positive.
-  explicit AttentionLayer(const AttentionLayerConfig& config) : config_(config) {
+  /// `form` is that of a kind which is not full: &prob_sparse<T>. Throws ConfigError when a size is
+  /// not positive or the form is missing.
+  explicit AttentionLayer(const AttentionLayerConfig& config, AttentionForm<T> form = nullptr)
+      : config_(config), form_(config.kind == AttentionKind::full ? nullptr : form) {
+    if (config.kind != AttentionKind::full && form == nullptr)
+      detail::fail<ConfigError>(
+          {"AttentionLayer: kind is prob_sparse, expected its form with it: &prob_sparse<T> of "
+           "sequin/blocks/prob_sparse.hpp"});
     if (config.d_model < 1 || config.n_heads < 1)
       detail::fail<ConfigError>({"AttentionLayer: d_model is ", config.d_model, " and n_heads ",
                                  config.n_heads, ", expected >= 1"});
@@ -66,8 +77,7 @@ class AttentionLayer {
     const Tensor<T, 4> q = split(query_projection.forward(queries));
     const Tensor<T, 4> k = split(key_projection.forward(keys));
     const Tensor<T, 4> v = split(value_projection.forward(values));
-    Tensor<T, 4> o = config_.kind == AttentionKind::full ? full(q, k, v, context)
-                                                         : prob_sparse(q, k, v, context);
+    Tensor<T, 4> o = form_ == nullptr ? full(q, k, v, context) : form_(config_, q, k, v, context);
     if (config_.mix) o = transpose(o, 1, 2);
     const Tensor<T, 3> joined =
         reshape<3>(o, {queries.extent(0), queries.extent(1), heads * config_.d_values});
@@ -105,20 +115,8 @@ class AttentionLayer {
     return attention(q, k, v, options);
   }
 
-  Tensor<T, 4> prob_sparse(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                           const ForwardContext<T>& context) const {
-    const ProbSparseOptions options{config_.factor, config_.scale, config_.causal};
-    KeySampler fixed;
-    KeySampler& sampler = context.key_sampler == nullptr ? fixed : *context.key_sampler;
-    const auto samples = sampler.next(q.extent(1), k.extent(1), config_.factor);
-    if (context.attention_maps == nullptr) return prob_sparse_attention(q, k, v, samples, options);
-    Tensor<T, 4> map;
-    auto o = prob_sparse_attention(q, k, v, samples, options, &map);
-    context.attention_maps->push_back(map);
-    return o;
-  }
-
   AttentionLayerConfig config_;
+  AttentionForm<T> form_ = nullptr;
 };
 
 }  // namespace sequin::inline SEQUIN_ABI

@@ -27,10 +27,10 @@ class DecoderLayer {
   LayerNorm<T> norm1, norm2, norm3;
 
   DecoderLayer() = default;
-  /// Throws ConfigError when a size is not positive.
-  explicit DecoderLayer(const DecoderLayerConfig& config)
-      : self_attention(config.self_attention),
-        cross_attention(config.cross_attention),
+  /// `form` as of AttentionLayer, for either. Throws ConfigError when a size is not positive.
+  explicit DecoderLayer(const DecoderLayerConfig& config, AttentionForm<T> form = nullptr)
+      : self_attention(config.self_attention, form),
+        cross_attention(config.cross_attention, form),
         conv1(config.self_attention.d_model, config.d_ff),
         conv2(config.d_ff, config.self_attention.d_model),
         norm1(config.self_attention.d_model),
@@ -85,9 +85,11 @@ class Decoder {
   LayerNorm<T> norm;
 
   Decoder() = default;
-  Decoder(const DecoderLayerConfig& config, index_t count) : norm(config.self_attention.d_model) {
+  /// `form` as of AttentionLayer.
+  Decoder(const DecoderLayerConfig& config, index_t count, AttentionForm<T> form = nullptr)
+      : norm(config.self_attention.d_model) {
     layers.reserve(static_cast<std::size_t>(count));
-    for (index_t i = 0; i < count; ++i) layers.emplace_back(config);
+    for (index_t i = 0; i < count; ++i) layers.emplace_back(config, form);
   }
 
   /// x (B, T, D), memory (B, Tm, D) -> (B, T, D).

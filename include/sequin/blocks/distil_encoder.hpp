@@ -17,11 +17,12 @@ class DistilEncoder {
   LayerNorm<T> norm;
 
   DistilEncoder() = default;
-  /// `padding`: of the distilling layers, 0 for none of them.
-  DistilEncoder(const EncoderLayerConfig& config, index_t layers, index_t padding)
+  /// `padding`: of the distilling layers, 0 for none of them; `form` as of AttentionLayer.
+  DistilEncoder(const EncoderLayerConfig& config, index_t layers, index_t padding,
+                AttentionForm<T> form = nullptr)
       : norm(config.attention.d_model) {
     attn_layers.reserve(static_cast<std::size_t>(layers));
-    for (index_t i = 0; i < layers; ++i) attn_layers.emplace_back(config);
+    for (index_t i = 0; i < layers; ++i) attn_layers.emplace_back(config, form);
     if (padding == 0) return;
     conv_layers.reserve(static_cast<std::size_t>(layers - 1));
     for (index_t i = 0; i + 1 < layers; ++i)

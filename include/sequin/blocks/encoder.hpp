@@ -26,9 +26,9 @@ class EncoderLayer {
   LayerNorm<T> norm1, norm2;
 
   EncoderLayer() = default;
-  /// Throws ConfigError when a size is not positive.
-  explicit EncoderLayer(const EncoderLayerConfig& config)
-      : attention(config.attention),
+  /// `form` as of AttentionLayer. Throws ConfigError when a size is not positive.
+  explicit EncoderLayer(const EncoderLayerConfig& config, AttentionForm<T> form = nullptr)
+      : attention(config.attention, form),
         conv1(config.attention.d_model, config.d_ff),
         conv2(config.d_ff, config.attention.d_model),
         norm1(config.attention.d_model),

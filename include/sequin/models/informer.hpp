@@ -1,6 +1,7 @@
 /// Informer: long forecasts in one pass, by attention that few queries take part in.
 #pragma once
 
+#include "sequin/blocks/prob_sparse.hpp"
 #include "sequin/models/informer_config.hpp"
 #include "sequin/ops/activation.hpp"
 #include "sequin/ops/elementwise.hpp"
@@ -34,10 +35,11 @@ class Informer {
       : config_(config),
         enc_embedding_(config.embedding(config.enc_in)),
         dec_embedding_(config.embedding(config.dec_in)),
-        decoder_(config.decoder_layer(), config.d_layers),
+        decoder_(config.decoder_layer(), config.d_layers, &prob_sparse<T>),
         decoder_projection_(config.d_model, config.c_out) {
     for (const index_t layers : config.encoders())
-      encoders_.emplace_back(config.encoder_layer(), layers, config.distil_padding());
+      encoders_.emplace_back(config.encoder_layer(), layers, config.distil_padding(),
+                             &prob_sparse<T>);
     if (config.task == Config::Task::classification)
       projection_ = Linear<T>(config.d_model * config.seq_len, config.num_class);
     else if (!config.forecasts())
