@@ -56,39 +56,48 @@ struct BroadcastPlan {
   }
 };
 
+namespace detail {
+
+/// The operand of a row of a plan, to be read like a row of values.
+template <class T>
+struct RowOperand {
+  const T* at;
+  index_t step;  ///< 0: a register full of the one value that repeats
+  alignas(64) T repeated[static_cast<std::size_t>(simd::kLanes<T>)];
+
+  RowOperand(const T* values, index_t stride) : at(values), step(stride) {
+    if (stride != 0) return;
+    simd::store<T>(repeated, simd::set1<T>(*values));
+    at = repeated;
+  }
+};
+
+}  // namespace detail
+
 /// out[r, j] = F{}(a, b) for rows [begin, end) of the plan; out is contiguous. F, which keeps no
 /// state, takes registers. Real-time safe.
 template <class T, class F>
 void broadcast_rows(const BroadcastPlan& plan, const T* a, const T* b, T* out, index_t begin,
                     index_t end) {
-  using V = simd::Vec<T>;
   constexpr F f{};
+  constexpr index_t lanes = simd::kLanes<T>;
   const index_t n = plan.columns();
   const index_t sa = plan.rank == 0 ? 1 : plan.a_stride[plan.rank - 1];
   const index_t sb = plan.rank == 0 ? 1 : plan.b_stride[plan.rank - 1];
   for (index_t r = begin; r < end; ++r) {
     index_t at_a, at_b;
     plan.row_offsets(r, at_a, at_b);
-    const T* const pa = a + at_a;
-    const T* const pb = b + at_b;
-    T* const po = out + r * n;
-    if (sa == 1 && sb == 1) {
-      simd::transform<T>(n, po, f, pa, pb);
-    } else if (sa == 1) {
-      const V vb(*pb);
-      simd::transform<T>(
-          n, po, [&](const V& v) { return f(v, vb); }, pa);
-    } else if (sb == 1) {
-      const V va(*pa);
-      simd::transform<T>(
-          n, po, [&](const V& v) { return f(va, v); }, pb);
-    } else {
-      // Both repeat along the last axis.
-      const V v = f(V(*pa), V(*pb));
-      T one[static_cast<std::size_t>(simd::kLanes<T>)];
-      simd::store<T>(one, v);
-      std::fill_n(po, n, one[0]);
-    }
+    const detail::RowOperand<T> ra(a + at_a, sa), rb(b + at_b, sb);
+    T* const to = out + r * n;
+    index_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+      simd::store<T>(to + i,
+                     f(simd::load<T>(ra.at + i * ra.step), simd::load<T>(rb.at + i * rb.step)));
+    if (i < n)
+      simd::store_partial<T>(to + i,
+                             f(simd::load_partial<T>(ra.at + i * ra.step, n - i),
+                               simd::load_partial<T>(rb.at + i * rb.step, n - i)),
+                             n - i);
   }
 }
 
