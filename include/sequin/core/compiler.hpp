@@ -45,6 +45,13 @@ SEQUIN_ALWAYS_INLINE void prefetch_later([[maybe_unused]] const void* address) n
 #endif
 }
 
+/// The same for what will be written.
+SEQUIN_ALWAYS_INLINE void prefetch_written([[maybe_unused]] const void* address) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 1);
+#endif
+}
+
 /// Calls f(integral_constant<index, 0>) ... f(integral_constant<index, N - 1>). What is indexed by
 /// them stays in registers where g++ would keep an array that a loop walks over in memory.
 template <std::ptrdiff_t N, class F>

@@ -3,7 +3,7 @@
 
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
-#include "sequin/core/simd.hpp"
+#include "sequin/core/simd_transpose.hpp"
 
 #include <algorithm>
 #include <type_traits>
@@ -66,8 +66,10 @@ SEQUIN_ALWAYS_INLINE void for_each_tile(index_t m, index_t end, F&& tile) {
     tile(rows, m);
     m += Rows;
   };
-  if constexpr (most > 6)
+  if constexpr (most > 6) {
     while (end - m == most || end - m >= most + 4) next(std::integral_constant<int, most>());
+    if (end - m == 8 || end - m >= most) next(std::integral_constant<int, 8>());
+  }
   while (end - m == 6 || end - m >= 10) next(std::integral_constant<int, 6>());
   if (end - m == 9 || end - m == 5) next(std::integral_constant<int, 5>());
   while (end - m >= 7 || end - m == 4) next(std::integral_constant<int, 4>());

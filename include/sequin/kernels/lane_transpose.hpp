@@ -3,9 +3,10 @@
 
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
-#include "sequin/core/simd.hpp"
+#include "sequin/core/simd_transpose.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace sequin::inline SEQUIN_ABI::kernels {
 
@@ -45,6 +46,37 @@ inline void transpose_quad(Quad<T> (&v)[kQuad<T>]) {
   }
 }
 
+/// Transposes in squares of Edge registers, what is left of them in smaller ones.
+template <index_t Edge, class T>
+void transpose_squares(const T* from, index_t from_stride, index_t rows, index_t cols, T* to,
+                       index_t to_stride) {
+  if constexpr (Edge == 1) {
+    for (index_t r = 0; r < rows; ++r)
+      for (index_t c = 0; c < cols; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+  } else {
+    using V = std::conditional_t<Edge == kQuad<T>, Quad<T>, simd::Vec<T>>;
+    const index_t whole_rows = rows / Edge * Edge, whole_cols = cols / Edge * Edge;
+    for (index_t r = 0; r < whole_rows; r += Edge)
+      for (index_t c = 0; c < whole_cols; c += Edge) {
+        V v[Edge];
+        SEQUIN_UNROLL
+        for (index_t i = 0; i < Edge; ++i)
+          v[i] = V::load_unaligned(from + (r + i) * from_stride + c);
+        if constexpr (Edge == kQuad<T>)
+          transpose_quad<T>(v);
+        else
+          simd::transpose(v);
+        SEQUIN_UNROLL
+        for (index_t i = 0; i < Edge; ++i) v[i].store_unaligned(to + (c + i) * to_stride + r);
+      }
+    constexpr index_t smaller = Edge == kQuad<T> ? 1 : kQuad<T>;
+    transpose_squares<smaller>(from + whole_cols, from_stride, rows, cols - whole_cols,
+                               to + whole_cols * to_stride, to_stride);
+    transpose_squares<smaller>(from + whole_rows * from_stride, from_stride, rows - whole_rows,
+                               whole_cols, to + whole_rows, to_stride);
+  }
+}
+
 }  // namespace detail
 
 /// to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < cols. The two do not
@@ -52,33 +84,14 @@ inline void transpose_quad(Quad<T> (&v)[kQuad<T>]) {
 template <Scalar T>
 void transpose(const T* from, index_t from_stride, index_t rows, index_t cols, T* to,
                index_t to_stride) {
-  constexpr index_t q = detail::kQuad<T>;
+  constexpr index_t edge = simd::kHasTranspose<T> ? simd::kLanes<T> : detail::kQuad<T>;
   // Squares of 32 keep both sides in the first cache when the matrix is large.
-  constexpr index_t kEdge = 32;
-  for (index_t r0 = 0; r0 < rows; r0 += kEdge) {
-    const index_t r1 = (std::min)(r0 + kEdge, rows);
-    for (index_t c0 = 0; c0 < cols; c0 += kEdge) {
-      const index_t c1 = (std::min)(c0 + kEdge, cols);
-      index_t r = r0;
-      for (; detail::kHasQuad && r + q <= r1; r += q) {
-        index_t c = c0;
-        for (; c + q <= c1; c += q) {
-          detail::Quad<T> v[q];
-          SEQUIN_UNROLL
-          for (index_t i = 0; i < q; ++i)
-            v[i] = detail::Quad<T>::load_unaligned(from + (r + i) * from_stride + c);
-          detail::transpose_quad<T>(v);
-          SEQUIN_UNROLL
-          for (index_t i = 0; i < q; ++i) v[i].store_unaligned(to + (c + i) * to_stride + r);
-        }
-        for (; c < c1; ++c)
-          for (index_t i = 0; i < q; ++i)
-            to[c * to_stride + r + i] = from[(r + i) * from_stride + c];
-      }
-      for (; r < r1; ++r)
-        for (index_t c = c0; c < c1; ++c) to[c * to_stride + r] = from[r * from_stride + c];
-    }
-  }
+  constexpr index_t block = 32;
+  for (index_t r = 0; r < rows; r += block)
+    for (index_t c = 0; c < cols; c += block)
+      detail::transpose_squares<edge>(from + r * from_stride + c, from_stride,
+                                      (std::min)(block, rows - r), (std::min)(block, cols - c),
+                                      to + c * to_stride + r, to_stride);
 }
 
 /// sums[i] += the sum of the `width` values from rows[i * width], for i < count. `width` is a
