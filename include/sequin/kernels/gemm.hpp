@@ -20,9 +20,13 @@ namespace sequin::inline SEQUIN_ABI::kernels {
 
 namespace detail {
 
+/// Whether a register is a whole line of a cache.
+inline constexpr bool kWideVec = sizeof(simd::Vec<float>) == 64;
+
 /// Bytes of a panel of B: half of what it takes from the first-level cache comes from the second
-/// without a stall, so that longer chains between two visits of C are worth more.
-inline constexpr index_t kPanelBytes = 32768;
+/// without a stall, so that longer chains between two visits of C are worth more. The taller tiles
+/// of wide registers take a panel from the second-level cache without one.
+inline constexpr index_t kPanelBytes = kWideVec ? 131072 : 32768;
 
 /// B of up to so many bytes stays in the second-level cache, or comes from the third in time by
 /// itself when it is read once.
@@ -32,7 +36,8 @@ inline constexpr index_t kNearBytes = 262144, kFarBytes = 4194304;
 
 /// Elements of GemmProblem::scratch.
 template <class T>
-inline constexpr index_t kGemmScratch = 196608 / static_cast<index_t>(sizeof(T));
+inline constexpr index_t kGemmScratch = (detail::kWideVec ? 393216 : 196608) /
+                                        static_cast<index_t>(sizeof(T));
 
 /// A or C as a strided matrix of raw elements; A may have any two strides, C's columns are
 /// adjacent.
@@ -111,6 +116,13 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth<T>& dep
   for (int i = 0; i < Rows * columns; ++i)
     acc[i] =
         depth.first ? V(T{0}) : simd::load<T>(out + i / columns * out_row + i % columns * lanes);
+  // The many lines of C of a tile of wide registers come while it works: it would wait for them.
+  if constexpr (kWideVec)
+    if (depth.count > 256) {
+      SEQUIN_UNROLL
+      for (int i = 0; i < Rows * columns; ++i)
+        simd::prefetch_written(out + i / columns * out_row + i % columns * lanes);
+    }
   index_t k = depth.count;
   // Two steps at a time where two addresses say all: where another program works on the same core,
   // instructions count as much as multiply-adds. Two steps of `ahead` are then a line at most.
@@ -135,6 +147,12 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth<T>& dep
         b += 2 * columns * lanes;
       }
     }
+  // A tall tile's rows in threes, which one register each and the distance address: g++ else keeps
+  // a register for each row.
+  constexpr int group = Rows > 6 ? 3 : Rows;
+  const T* at[(Rows + group - 1) / group];
+  SEQUIN_UNROLL
+  for (int g = 0; g * group < Rows; ++g) at[g] = a + g * group * a_row;
   // Not unrolled: clang then has more addresses at a time than there are registers.
   SEQUIN_NO_UNROLL
   for (; k > 0; --k) {
@@ -150,12 +168,13 @@ SEQUIN_ALWAYS_INLINE void gemm_tile(const GemmProblem<T>& p, const Depth<T>& dep
     }
     SEQUIN_UNROLL
     for (int i = 0; i < Rows; ++i) {
-      const V ai(a[i * a_row]);
+      const V ai(at[i / group][i % group * a_row]);
       SEQUIN_UNROLL
       for (int j = 0; j < columns; ++j)
         acc[i * columns + j] = simd::fma<T>(ai, bk[j], acc[i * columns + j]);
     }
-    a += a_k;
+    SEQUIN_UNROLL
+    for (int g = 0; g * group < Rows; ++g) at[g] += a_k;
     b += b_step;
   }
   if (whole && depth.last && (p.accumulate || p.bias != nullptr)) {
@@ -226,6 +245,10 @@ void gemm_rows(const GemmProblem<T>& p, const Depth<T>& depth, index_t m, index_
   for (; panels >= Panels; panels -= Panels, n += Panels * width, b += Panels * b_panel)
     gemm_tile<T, Rows, Panels>(p, depth, a, a_row, a_k, b, b_step, b_panel, c + n, n, n_end - n,
                                ahead);
+  if constexpr (Panels > 2)
+    for (; panels >= 2; panels -= 2, n += 2 * width, b += 2 * b_panel)
+      gemm_tile<T, Rows, 2>(p, depth, a, a_row, a_k, b, b_step, b_panel, c + n, n, n_end - n,
+                            ahead);
   if constexpr (Panels > 1)
     for (; panels > 0; --panels, n += width, b += b_panel)
       gemm_tile<T, Rows, 1>(p, depth, a, a_row, a_k, b, b_step, b_panel, c + n, n, n_end - n,
