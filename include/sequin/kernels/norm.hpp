@@ -36,7 +36,7 @@ void layer_norm_forward(const T* x, const T* weight, const T* bias, T eps, index
     }
     for (index_t r = 0; r < count; ++r) {
       const T* const from = x + (first + r) * n;
-      const T* const next = from + group * n;
+      const T* const next = detail::row_ahead(from, group, n);
       T* const to = y + (first + r) * n;
       const V m(mean[r]), s(rstd[r]);
       if (weight != nullptr && bias != nullptr) {
@@ -133,7 +133,7 @@ void rms_norm_forward(const T* x, const T* weight, T eps, index_t rows, index_t 
     }
     for (index_t r = 0; r < count; ++r) {
       const T* const from = x + (first + r) * n;
-      const T* const next = from + group * n;
+      const T* const next = detail::row_ahead(from, group, n);
       T* const to = y + (first + r) * n;
       const V s(rstd[r]);
       if (weight != nullptr) {

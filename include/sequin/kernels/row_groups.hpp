@@ -12,9 +12,17 @@ namespace sequin::inline SEQUIN_ABI::kernels::detail {
 /// additions, often a root and a division, which the other rows' sums hide.
 inline constexpr index_t kRowGroup = 16;
 
-/// Rows of `n` values that go together; the first-level cache holds them.
+/// Rows of `n` values that go together; the first-level cache holds them, what is written of them
+/// and the rows that come.
 inline index_t row_group(index_t n) {
-  return (std::max)(index_t{2}, (std::min)(kRowGroup, 2048 / (n + 1)));
+  return (std::max)(index_t{1}, (std::min)(kRowGroup, 2048 / (n + 1)));
+}
+
+/// The row to ask for while the one at `row` is written, `group` rows on. Where memory decides long
+/// rows come by themselves: asked for they drive out what is at work.
+template <class T>
+const T* row_ahead(const T* row, index_t group, index_t n) {
+  return n > 1024 ? row : row + group * n;
 }
 
 /// out[i] = f(in[i]...) as simd::transform, while the row at `next`, which need not be readable,

@@ -50,7 +50,8 @@ struct SoftmaxRows {
 template <class T>
 void softmax_forward(const T* x, index_t rows, index_t n, T* y) {
   using V = simd::Vec<T>;
-  const index_t group = detail::row_group(n);
+  // Two at least: exponentials, not memory, decide, and a sum alone is waited for.
+  const index_t group = (std::max)(index_t{2}, detail::row_group(n));
   for (index_t first = 0; first < rows; first += group, x += group * n, y += group * n) {
     const index_t count = (std::min)(group, rows - first);
     const detail::SoftmaxRows<T> sums(x, count, group, n, y);
