@@ -59,13 +59,12 @@ double multiply_add_rate() {
 
 double exponential_rate() {
   constexpr index_t count = 2048;
-  std::vector<float> x(count), y(count);
-  for (index_t i = 0; i < count; ++i)
-    x[static_cast<std::size_t>(i)] = -8.0f * static_cast<float>(i) / count;
+  sequin::Tensor<float, 1> x({count}), y({count});
+  for (index_t i = 0; i < count; ++i) x(i) = -8.0f * static_cast<float>(i) / count;
   const double seconds = best_seconds([&] {
     sequin::simd::transform<float>(
         count, y.data(), [](const Vec& v) { return sequin::simd::exp_nonpositive<float>(v); },
-        x.data());
+        std::as_const(x).data());
     benchmark::DoNotOptimize(y.data());
     benchmark::ClobberMemory();
   });
