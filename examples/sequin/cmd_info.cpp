@@ -8,6 +8,7 @@
 #include "sequin/models/mamba.hpp"
 #include "sequin/models/mossformer2_config.hpp"
 #include "sequin/models/time_moe_config.hpp"
+#include "sequin/ops/prob_sparse_attention.hpp"
 
 #include <CLI/CLI.hpp>
 
