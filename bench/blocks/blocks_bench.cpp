@@ -9,6 +9,7 @@
 #include "sequin/blocks/fsmn.hpp"
 #include "sequin/blocks/mamba_mixer.hpp"
 #include "sequin/blocks/norm.hpp"
+#include "sequin/blocks/prob_sparse.hpp"
 #include "sequin/blocks/sparse_moe.hpp"
 #include "sequin/blocks/speech_norm.hpp"
 #include "sequin/blocks/swiglu.hpp"
@@ -85,9 +86,9 @@ void attentions() {
   AttentionLayerConfig layer;
   layer.d_model = kWidth;
   layer.n_heads = 8;
-  measure("attention", AttentionLayer<float>(layer), self);
+  measure("attention", AttentionLayer<float>(layer, &prob_sparse<float>), self);
   layer.kind = AttentionKind::prob_sparse;
-  measure("prob_sparse_attention", AttentionLayer<float>(layer), self);
+  measure("prob_sparse_attention", AttentionLayer<float>(layer, &prob_sparse<float>), self);
 
   CausalSelfAttentionConfig grouped;
   grouped.hidden_size = kWidth;
