@@ -225,7 +225,7 @@ TEST_CASE("Mamba: recomputed layers train to the same bits in less memory", "[tr
     return all;
   };
   std::size_t plain = 0, again = 0;
-  CHECK(step(false, 200, plain) == step(true, 200, again));
+  CHECK(step(false, 400, plain) == step(true, 400, again));
   INFO(plain << " bytes, recomputed " << again);
-  CHECK(again * 10 < plain * 7);  // two layers: little more than one of them
+  CHECK(again * 4 < plain * 3);  // two layers: little more than one, and the scratch of products
 }
