@@ -37,7 +37,9 @@ function(sequin_write_compiled_sources include folder result)
     if(count GREATER_EQUAL 10 OR (header STREQUAL "end" AND count GREATER 0))
       list(LENGTH sources index)
       set(source ${folder}/instances_${index}.cpp)
-      sequin_write_if_different(${source} "${includes}
+      # The gradients of what is compiled here, for the programs that start a Tape.
+      sequin_write_if_different(${source} "#include \"sequin/autograd/tape.hpp\"
+${includes}
 #undef SEQUIN_INSTANTIATION
 #define SEQUIN_INSTANTIATION template
 ${body}")
@@ -48,7 +50,9 @@ ${body}")
     endif()
   endforeach()
   sequin_write_if_different(${folder}/functions.cpp
-                            "#define SEQUIN_COMPILED_SOURCE\n${with_bodies}")
+                            "#define SEQUIN_COMPILED_SOURCE
+#include \"sequin/autograd/tape.hpp\"
+${with_bodies}")
   set(${result} "${sources}" PARENT_SCOPE)
 endfunction()
 

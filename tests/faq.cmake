@@ -30,6 +30,8 @@ expect_quoted(include/sequin/train/optimizer.hpp " parameters asks for a gradien
 expect_quoted(include/sequin/autograd/tape.hpp "gradients: the loss is ")
 expect_quoted(include/sequin/autograd/tape.hpp
               "gradients: what led to this output was freed by an earlier call; record it again")
+expect_quoted(include/sequin/autograd/recorder.hpp
+              "tape: an operation comes from a file compiled without gradients; include ")
 expect_quoted(include/sequin/core/parameter.hpp
               "expected its elements, found that prepare_for_inference gave them up")
 expect_quoted(include/sequin/core/stream_state.hpp "the state is of another model or batch: ")

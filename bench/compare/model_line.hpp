@@ -3,6 +3,7 @@
 
 #include "run_in_arena.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/parameter.hpp"
 #include "sequin/train/optimizer.hpp"
 

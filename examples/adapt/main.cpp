@@ -4,6 +4,7 @@
 // usage: adapt SERIES.csv [DIR]
 //   SERIES.csv  a date column, then numbers: examples/data/us_departures.csv
 //   DIR         an iTransformer that `sequin train` left; weights are drawn without it
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/ops/loss.hpp"

@@ -1,6 +1,7 @@
 /// The short training that some cases record.
 #pragma once
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/config.hpp"
 #include "sequin/train/optimizer.hpp"
 

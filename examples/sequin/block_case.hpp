@@ -3,6 +3,7 @@
 
 #include "case_io.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/ops/loss.hpp"
 

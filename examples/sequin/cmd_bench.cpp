@@ -5,6 +5,7 @@
 
 #include "../common/measure.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/arena.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/informer.hpp"

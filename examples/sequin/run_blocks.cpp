@@ -1,6 +1,7 @@
 // Cases of single operations.
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/ops/causal_conv1d.hpp"
 #include "sequin/ops/causal_conv1d_circular.hpp"
 #include "sequin/ops/loss.hpp"

@@ -3,6 +3,7 @@
 #include "models.hpp"
 #include "sampled_keys.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/informer.hpp"
 #include "sequin/ops/loss.hpp"

@@ -2,6 +2,7 @@
 #include "adam_run.hpp"
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/ops/loss.hpp"

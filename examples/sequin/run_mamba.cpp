@@ -1,6 +1,7 @@
 // Mamba's cases: the language model and its mixer.
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/generate.hpp"
 #include "sequin/models/mamba.hpp"

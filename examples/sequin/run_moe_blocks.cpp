@@ -2,6 +2,7 @@
 #include "block_case.hpp"
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/norm.hpp"
 #include "sequin/blocks/sparse_moe.hpp"
 #include "sequin/ops/activation.hpp"

@@ -1,6 +1,7 @@
 // MossFormer2's cases.
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/mossformer2.hpp"
 #include "sequin/models/mossformer2_decode.hpp"

@@ -2,6 +2,7 @@
 #include "block_case.hpp"
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/ops/rotary.hpp"
 #include "sequin/ops/shape.hpp"
 
@@ -100,7 +101,7 @@ template <class T>
 Tensor<T, 4> watch_frequencies(const Tensor<T, 4>& x, const Tensor<T, 1>& freqs,
                                const Tensor<T, 1>& positions) {
   if (!freqs.requires_grad()) return x;
-  Tape* const tape = recording(x, freqs);
+  Recorder* const tape = recording(x, freqs);
   if (tape == nullptr) return x;
   Tensor<T, 4> y = x.clone();
   tape->push([x, positions, pairs = freqs.extent(0), xv = x.var(), fv = freqs.var(),

@@ -2,6 +2,7 @@
 #include "block_case.hpp"
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/ops/permutation_loss.hpp"
 
 namespace sequin_cli {

@@ -1,6 +1,7 @@
 // Time-MoE's cases: forward, training loss, generation.
 #include "models.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/io/load_model.hpp"
 #include "sequin/models/time_moe_forecast.hpp"
 #include "sequin/models/time_moe_loss.hpp"

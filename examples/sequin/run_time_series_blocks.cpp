@@ -3,6 +3,7 @@
 #include "models.hpp"
 #include "sampled_keys.hpp"
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/data_embedding.hpp"
 #include "sequin/blocks/distil_conv.hpp"
 #include "sequin/blocks/prob_sparse.hpp"

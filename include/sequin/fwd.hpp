@@ -32,6 +32,7 @@ class ThreadPool;
 
 // autograd
 class Gradients;
+class Recorder;
 class Tape;
 
 // io

@@ -235,7 +235,7 @@ TEST_CASE("grad_check: a wrong gradient, a missing one and NaN are not ok", "[ta
   const auto with = [](double factor) {
     return [factor](const Tensor<double, 1>& t) {
       auto y = t.clone();
-      if (Tape* tape = recording(t))
+      if (Recorder* tape = recording(t))
         tape->push([factor, tv = t.var(), yv = tape->track(y)](Gradients& g) {
           const auto dy = g.take(yv);
           if (factor != 0) g.add(tv, scale(dy, factor));

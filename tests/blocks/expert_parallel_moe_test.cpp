@@ -1,5 +1,6 @@
 // Experts on several ranks, which are threads here: tests/mpi has processes.
 #include "sequin/blocks/expert_parallel_moe.hpp"
+#include "sequin/autograd/tape.hpp"
 
 #include "sequin/io/load_model.hpp"
 #include "sequin/io/save_parameters.hpp"

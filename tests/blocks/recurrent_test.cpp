@@ -1,5 +1,6 @@
 #include "common/allocation_count.hpp"
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/causal_fsmn.hpp"
 #include "sequin/blocks/gru.hpp"
 #include "sequin/blocks/lstm.hpp"

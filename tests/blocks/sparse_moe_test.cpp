@@ -1,6 +1,7 @@
 #include "sequin/blocks/sparse_moe.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/ops/activation.hpp"
 #include "support/catch.hpp"

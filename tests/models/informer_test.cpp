@@ -1,6 +1,7 @@
 #include "sequin/models/informer.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/io/config.hpp"
 #include "sequin/io/load_model.hpp"

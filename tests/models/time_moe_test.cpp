@@ -1,4 +1,5 @@
 #include "sequin/models/time_moe.hpp"
+#include "sequin/autograd/tape.hpp"
 
 #include "common/allocation_count.hpp"
 #include "sequin/io/config.hpp"

@@ -1,5 +1,6 @@
 // Grouped heads of keys, uniform rows of finite masks, keys and values in a cache.
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/ops/attention.hpp"
 #include "support/catch.hpp"

@@ -1,6 +1,7 @@
 #include "sequin/ops/batch_norm.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/batch_norm.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/io/load_model.hpp"

@@ -1,6 +1,7 @@
 #include "sequin/ops/causal_conv1d.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/random.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/ops/causal_conv1d_circular.hpp"

@@ -1,6 +1,7 @@
 #include "sequin/ops/elementwise.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"

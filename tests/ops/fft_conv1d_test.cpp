@@ -2,6 +2,7 @@
 
 #include "common/allocation_count.hpp"
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"

@@ -1,6 +1,7 @@
 #include "sequin/ops/loss.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
 

@@ -1,6 +1,7 @@
 #include "sequin/ops/prob_sparse_attention.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/prob_sparse.hpp"
 #include "sequin/core/arena.hpp"
 #include "sequin/core/thread_pool.hpp"

@@ -1,6 +1,7 @@
 #include "sequin/ops/recompute.hpp"
 
 #include "sequin/autograd/grad_check.hpp"
+#include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/encoder.hpp"
 #include "sequin/ops/dropout.hpp"
 #include "sequin/ops/elementwise.hpp"

@@ -1,6 +1,7 @@
 // ExpertParallelMoe on some ranks against SparseMoe on all of their tokens.
 #pragma once
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/blocks/expert_parallel_moe.hpp"
 
 #include "support/tensors.hpp"

@@ -1,4 +1,5 @@
 // What a training does again and again takes no memory from the heap for its tensors.
+#include "sequin/autograd/tape.hpp"
 #include "sequin/train/forecast_data.hpp"
 #include "sequin/train/optimizer.hpp"
 #include "sequin/train/train_forecaster.hpp"
@@ -49,7 +50,7 @@ std::size_t allocations_of_a_step(int extra) {
       [&](const WindowBatch<float>& b) {
         for (int i = 0; i < extra; ++i) Tensor<float, 1> scratch({64 + i});
         Tensor<float, 0> loss(Shape<0>{}, std::as_const(model.w)(0) * b.x(0, 0, 0));
-        if (Tape* tape = recording(model.w)) {
+        if (Recorder* tape = recording(model.w)) {
           tape->push([wv = model.w.var(), lv = tape->track(loss)](Gradients& g) {
             g.add(wv, g.take(lv).reshaped<1>({1}));
           });

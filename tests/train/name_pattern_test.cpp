@@ -1,4 +1,5 @@
 #include "sequin/train/name_pattern.hpp"
+#include "sequin/autograd/tape.hpp"
 
 #include "sequin/blocks/encoder.hpp"
 #include "sequin/ops/reduce.hpp"

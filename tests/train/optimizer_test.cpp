@@ -1,4 +1,5 @@
 #include "sequin/train/optimizer.hpp"
+#include "sequin/autograd/tape.hpp"
 
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/train/clip.hpp"

@@ -1,5 +1,6 @@
 // One loop for everything that trains here: token batches, mixtures made on the spot, series with
 // the balance of experts in the loss. Each learns, and resumes to the same bits.
+#include "sequin/autograd/tape.hpp"
 #include "sequin/train/train.hpp"
 
 #include "sequin/kernels/gemm.hpp"

@@ -1,3 +1,4 @@
+#include "sequin/autograd/tape.hpp"
 #include "sequin/train/train_forecaster.hpp"
 
 #include "sequin/train/forecast_data.hpp"
@@ -42,7 +43,7 @@ struct TinyLinear {
           for (index_t k = 0; k < s; ++k) sum += weight(t, k) * x(i, k, c);
           y.data()[(i * p + t) * v + c] = scale * sum;
         }
-    if (Tape* tape = recording(weight)) {
+    if (Recorder* tape = recording(weight)) {
       tape->push([x, wv = weight.var(), yv = tape->track(y), scale](Gradients& g) {
         const Tensor<T, 3> dy = g.take(yv);
         if (!dy.defined()) return;
@@ -66,7 +67,7 @@ Tensor<T, 0> mse(const Tensor<T, 3>& y, const Tensor<T, 3>& target) {
     const T d = y.data()[i] - target.data()[i];
     *loss.data() += d * d / static_cast<T>(y.size());
   }
-  if (Tape* tape = recording(y)) {
+  if (Recorder* tape = recording(y)) {
     tape->push([y, target, yv = y.var(), lv = tape->track(loss)](Gradients& g) {
       const Tensor<T, 0> dl = g.take(lv);
       auto dy = Tensor<T, 3>::empty(y.shape());

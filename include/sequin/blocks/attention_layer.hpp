@@ -110,8 +110,7 @@ class AttentionLayer {
       options.dropout = config_.dropout;
       options.generator = context.dropout_generator;
     }
-    if (context.attention_maps != nullptr)
-      context.attention_maps->push_back(attention_weights(q, k, options));
+    if (context.attention_maps) context.attention_maps.add(q, k.view(), options, {});
     return attention(q, k, v, options);
   }
 

@@ -91,16 +91,15 @@ class CausalSelfAttention {
     Tensor<T, 4> o;
     if (cache == nullptr) {
       options.key_mask = key_mask;
-      if (context.attention_maps != nullptr)
-        context.attention_maps->push_back(attention_weights(q, k, options));
+      if (context.attention_maps)
+        context.attention_maps.add(q, k.view(), options, options.key_mask.view());
       o = attention(q, k, v, options);
     } else {
       if (recording(q, k, v) != nullptr)
         throw ConfigError("CausalSelfAttention: a cache cannot be recorded; use it under NoGrad");
       cache->append(k, v);
       const View<const bool, 2> mask = first_keys(key_mask, *cache);
-      if (context.attention_maps != nullptr)
-        context.attention_maps->push_back(attention_weights(q, cache->keys(), options, mask));
+      if (context.attention_maps) context.attention_maps.add(q, cache->keys(), options, mask);
       o = attention(q, cache->keys(), cache->values(), options, mask);
     }
     return probe(*this, o_proj.forward(reshape<3>(o, x.shape())));

@@ -17,10 +17,10 @@ Tensor<T, 4> prob_sparse(const AttentionLayerConfig& config, const Tensor<T, 4>&
   KeySampler fixed;
   KeySampler& sampler = context.key_sampler == nullptr ? fixed : *context.key_sampler;
   const auto samples = sampler.next(q.extent(1), k.extent(1), config.factor);
-  if (context.attention_maps == nullptr) return prob_sparse_attention(q, k, v, samples, options);
+  if (!context.attention_maps) return prob_sparse_attention(q, k, v, samples, options);
   Tensor<T, 4> map;
   auto o = prob_sparse_attention(q, k, v, samples, options, &map);
-  context.attention_maps->push_back(map);
+  context.attention_maps.add(map);
   return o;
 }
 

@@ -63,12 +63,14 @@ SEQUIN_ALWAYS_INLINE void unrolled(F&& f) {
 }
 
 /// A stride as the compiler does not know it: rows are then reached by adding it up. Where g++ sees
-/// the multiples it keeps all of them through a loop, in memory for want of registers.
-inline std::ptrdiff_t opaque(std::ptrdiff_t stride) {
+/// the multiples it keeps all of them through a loop, in memory for want of registers. A pointer as
+/// the compiler does not know it: a function's address may then be null.
+template <class T>
+SEQUIN_ALWAYS_INLINE T opaque(T value) {
 #if defined(__GNUC__)
-  __asm__ volatile("" : "+r"(stride));
+  __asm__ volatile("" : "+r"(value));
 #endif
-  return stride;
+  return value;
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::simd

@@ -7,25 +7,25 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
-class Tape;  // autograd/tape.hpp
+class Recorder;  // autograd/recorder.hpp
 
 namespace detail {
-inline thread_local Tape* active_tape = nullptr;
+inline thread_local Recorder* active_recorder = nullptr;
 }  // namespace detail
 
 /// True when what this thread computes is recorded.
-inline bool recording_is_on() noexcept { return detail::active_tape != nullptr; }
+inline bool recording_is_on() noexcept { return detail::active_recorder != nullptr; }
 
 /// While it lives, nothing is recorded in this thread. Real-time safe.
 class NoGrad {
  public:
-  NoGrad() noexcept : outer_(std::exchange(detail::active_tape, nullptr)) {}
+  NoGrad() noexcept : outer_(std::exchange(detail::active_recorder, nullptr)) {}
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
-  ~NoGrad() { detail::active_tape = outer_; }
+  ~NoGrad() { detail::active_recorder = outer_; }
 
  private:
-  Tape* outer_;
+  Recorder* outer_;
 };
 
 }  // namespace sequin::inline SEQUIN_ABI

@@ -28,8 +28,9 @@ bool step_is_far(const AttentionProblem<T>& a) noexcept {
 }
 
 /// s[j] = q . k_j for j < n, rows of k `stride` apart. Four keys at a time: s has room for that.
-template <bool Far, class T>
-void step_scores(const T* q, const T* k, index_t stride, index_t n, index_t width, T factor, T* s) {
+template <class T>
+void step_scores(bool far, const T* q, const T* k, index_t stride, index_t n, index_t width,
+                 T factor, T* s) {
   using Vec = simd::Vec<T>;
   constexpr index_t lanes = simd::kLanes<T>;
   const index_t whole = width / lanes * lanes;
@@ -37,7 +38,7 @@ void step_scores(const T* q, const T* k, index_t stride, index_t n, index_t widt
     const T* row[4];
     for (index_t r = 0; r < 4; ++r) {
       row[r] = k + (std::min)(j + r, n - 1) * stride;
-      if constexpr (Far) fetch_ahead(row[r], stride, width);
+      if (far) fetch_ahead(row[r], stride, width);
     }
     Vec sum[4];
     simd::unrolled<4>([&](auto r) { sum[r] = Vec(T{0}); });
@@ -57,16 +58,16 @@ void step_scores(const T* q, const T* k, index_t stride, index_t n, index_t widt
 }
 
 /// out[c] = shrink * out[c] + sum over j < n of s[j] v_j[c], keys that `keep` removes left out.
-template <bool Far, index_t Registers, class T>
-void step_values(const T* s, const T* v, index_t stride, index_t n, const bool* keep, T shrink,
-                 index_t count, T* out) {
+template <index_t Registers, class T>
+void step_values(bool far, const T* s, const T* v, index_t stride, index_t n, const bool* keep,
+                 T shrink, index_t count, T* out) {
   using Vec = simd::Vec<T>;
   constexpr index_t lanes = simd::kLanes<T>;
   const bool partial = count < Registers * lanes;
   Vec sum[Registers];
   simd::unrolled<Registers>([&](auto r) { sum[r] = Vec(T{0}); });
   for (index_t j = 0; j < n; ++j, v += stride) {
-    if constexpr (Far) fetch_ahead(v, stride, count);
+    if (far) fetch_ahead(v, stride, count);
     if (keep != nullptr && !keep[j]) continue;
     const Vec p(s[j]);
     if (partial)
@@ -84,42 +85,46 @@ void step_values(const T* s, const T* v, index_t stride, index_t n, const bool* 
     });
 }
 
-/// `attention_step`, with rows fetched ahead or not.
-template <bool Far, class T>
-void step_tasks(const AttentionProblem<T>& a, index_t begin, index_t end, const View<T, 4>& out,
-                T* max, T* normaliser) {
+}  // namespace detail
+
+/// `attention_forward` for Tq = 1, tasks [begin, end) of B * H. Real-time safe.
+template <class T>
+void attention_step(const AttentionProblem<T>& a, index_t begin, index_t end, const View<T, 4>& out,
+                    T* max, T* normaliser) {
   constexpr index_t lanes = simd::kLanes<T>;
   const index_t width = a.value_width();
-  const T factor = log2_scale(a);
+  const T factor = detail::log2_scale(a);
+  const bool far = detail::step_is_far(a);
   for (index_t task = begin; task < end; ++task) {
     const index_t b = task / a.heads();
     const index_t h = task % a.heads();
-    T* const to = row_of(out, b, 0, h);
+    T* const to = detail::row_of(out, b, 0, h);
     std::fill_n(to, width, T{0});
-    alignas(64) T s[kForwardKeys];
+    alignas(64) T s[detail::kForwardKeys];
     T sum[static_cast<std::size_t>(lanes)] = {};
     T largest = -std::numeric_limits<T>::infinity();
-    for (index_t j0 = 0; j0 < a.keys(); j0 += kForwardKeys) {
-      const index_t keys = (std::min)(kForwardKeys, a.keys() - j0);
-      const index_t n = round_up(keys, lanes);
+    for (index_t j0 = 0; j0 < a.keys(); j0 += detail::kForwardKeys) {
+      const index_t keys = (std::min)(detail::kForwardKeys, a.keys() - j0);
+      const index_t n = detail::round_up(keys, lanes);
       const bool* const keep = a.mask(b, j0);
-      step_scores<Far>(row_of(a.q, b, 0, h), row_of(a.k, b, j0, a.key_head(h)), a.k.stride(1), keys,
-                       a.width(), factor, s);
-      if (n != keys || keep != nullptr) mask_scores(s, n, keys, keep);
+      detail::step_scores(far, detail::row_of(a.q, b, 0, h),
+                          detail::row_of(a.k, b, j0, a.key_head(h)), a.k.stride(1), keys, a.width(),
+                          factor, s);
+      if (n != keys || keep != nullptr) detail::mask_scores(s, n, keys, keep);
       const T top = detail::largest(s, n);
       T shrink;
-      raise_maxima(1, &top, &largest, &shrink);
-      powers(s, n, largest, shrink, sum);
-      if (a.drop_below != 0) drop(a, task, j0, s, keys);
-      const T* const v = row_of(a.v, b, j0, a.key_head(h));
+      detail::raise_maxima(1, &top, &largest, &shrink);
+      detail::powers(s, n, largest, shrink, sum);
+      if (a.drop_below != 0) detail::drop(a, task, j0, s, keys);
+      const T* const v = detail::row_of(a.v, b, j0, a.key_head(h));
       index_t c = 0;
       for (; c + 4 * lanes <= width; c += 4 * lanes)
-        step_values<Far, 4>(s, v + c, a.v.stride(1), keys, keep, shrink, 4 * lanes, to + c);
+        detail::step_values<4>(far, s, v + c, a.v.stride(1), keys, keep, shrink, 4 * lanes, to + c);
       for (; c < width; c += lanes)
-        step_values<Far, 1>(s, v + c, a.v.stride(1), keys, keep, shrink,
-                            (std::min)(lanes, width - c), to + c);
+        detail::step_values<1>(far, s, v + c, a.v.stride(1), keys, keep, shrink,
+                               (std::min)(lanes, width - c), to + c);
     }
-    const T scale = reciprocal_of_sum(sum);
+    const T scale = detail::reciprocal_of_sum(sum);
     const simd::Vec<T> f(scale);
     simd::transform(
         width, to, [&](const auto& x) { return x * f; }, to);
@@ -128,18 +133,6 @@ void step_tasks(const AttentionProblem<T>& a, index_t begin, index_t end, const 
       normaliser[task] = scale;
     }
   }
-}
-
-}  // namespace detail
-
-/// `attention_forward` for Tq = 1, tasks [begin, end) of B * H. Real-time safe.
-template <class T>
-void attention_step(const AttentionProblem<T>& a, index_t begin, index_t end, const View<T, 4>& out,
-                    T* max, T* normaliser) {
-  if (detail::step_is_far(a))
-    detail::step_tasks<true>(a, begin, end, out, max, normaliser);
-  else
-    detail::step_tasks<false>(a, begin, end, out, max, normaliser);
 }
 
 }  // namespace sequin::inline SEQUIN_ABI::kernels

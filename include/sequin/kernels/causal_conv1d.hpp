@@ -108,12 +108,13 @@ inline simd::Vec<T> load_strip(const T* row, index_t c, index_t width) {
 inline constexpr index_t kConvTile = 4;
 
 /// `Steps` rows of y over one register of channels: out[i] = start[i] + sum_k w[k] rows[k + i],
-/// taps in ascending order, one fused multiply-add each, then silu where `Silu` says so. Taps is
+/// taps in ascending order, one fused multiply-add each, then silu where it is asked for. Taps is
 /// the number of taps, 0 when only known at run time. out[i] may be start[i].
-template <index_t Steps, index_t Taps, bool Silu, class T, class Load, class Store>
+template <index_t Steps, index_t Taps, class T, class Load, class Store>
 SEQUIN_ALWAYS_INLINE void conv_tile(const T* const (&start)[kConvTile], const T* weight,
-                                    const T* const* rows, index_t taps, T* const (&out)[kConvTile],
-                                    index_t c, Load&& load, Store&& store) {
+                                    const T* const* rows, index_t taps, bool silu,
+                                    T* const (&out)[kConvTile], index_t c, Load&& load,
+                                    Store&& store) {
   using V = simd::Vec<T>;
   V sum[Steps];
   SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) sum[i] = load(start[i] + c);
@@ -132,17 +133,17 @@ SEQUIN_ALWAYS_INLINE void conv_tile(const T* const (&start)[kConvTile], const T*
           simd::fma<T>(w, load(rows[k + i] + c), sum[i]);
     }
   }
-  if constexpr (Silu) {
+  if (silu) {
     SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) sum[i] = simd::silu<T>(sum[i]);
   }
   SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) store(out[i] + c, sum[i]);
 }
 
 /// `Steps` rows of y over a strip of x; the samples that lie `ahead` of the newest are next.
-template <index_t Steps, index_t Taps, bool Silu, class T>
+template <index_t Steps, index_t Taps, class T>
 SEQUIN_NO_INLINE void conv_rows(const T* const (&start)[kConvTile], const T* weight,
-                                const T* const* rows, index_t taps, index_t width, index_t ahead,
-                                T* const (&out)[kConvTile]) {
+                                const T* const* rows, index_t taps, bool silu, index_t width,
+                                index_t ahead, T* const (&out)[kConvTile]) {
   constexpr index_t lanes = simd::kLanes<T>;
   constexpr index_t met = Taps > 0 ? Steps + Taps - 1 : Steps + kConvTaps - 1;
   // Copies that nothing points to stay in registers.
@@ -161,38 +162,30 @@ SEQUIN_NO_INLINE void conv_rows(const T* const (&start)[kConvTile], const T* wei
       SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i)
           simd::prefetch(row[Taps - 1 + i] + ahead + c);
     }
-    conv_tile<Steps, Taps, Silu>(
-        from, weight, row, taps, to, c, [](const T* at) { return simd::load<T>(at); },
+    conv_tile<Steps, Taps>(
+        from, weight, row, taps, silu, to, c, [](const T* at) { return simd::load<T>(at); },
         [](T* at, const simd::Vec<T>& v) { simd::store<T>(at, v); });
   }
   const index_t rest = width - c;
   if (rest > 0)
-    conv_tile<Steps, Taps, Silu>(
-        from, weight, row, taps, to, c,
+    conv_tile<Steps, Taps>(
+        from, weight, row, taps, silu, to, c,
         [rest](const T* at) { return simd::load_partial<T>(at, rest); },
         [rest](T* at, const simd::Vec<T>& v) { simd::store_partial<T>(at, v, rest); });
 }
 
-/// conv_rows for taps known at run time.
-template <index_t Steps, class T>
-void conv_rows(bool silu, const T* const (&start)[kConvTile], const T* weight, const T* const* rows,
-               index_t taps, index_t width, index_t ahead, T* const (&out)[kConvTile]) {
-  const auto run = [&]<index_t Taps>(std::integral_constant<index_t, Taps>) {
-    if (silu)
-      conv_rows<Steps, Taps, true>(start, weight, rows, taps, width, ahead, out);
-    else
-      conv_rows<Steps, Taps, false>(start, weight, rows, taps, width, ahead, out);
-  };
-  switch (taps) {
-    case 2:
-      return run(std::integral_constant<index_t, 2>());
-    case 3:
-      return run(std::integral_constant<index_t, 3>());
-    case 4:
-      return run(std::integral_constant<index_t, 4>());
-    default:
-      return run(std::integral_constant<index_t, 0>());
-  }
+/// The same for any number of steps and taps. Four taps, which nearly every model has, are compiled
+/// apart: a row that several steps meet is then read once.
+template <class T>
+void conv_rows(bool one, bool silu, const T* const (&start)[kConvTile], const T* weight,
+               const T* const* rows, index_t taps, index_t width, index_t ahead,
+               T* const (&out)[kConvTile]) {
+  if (taps == 4)
+    one ? conv_rows<1, 4>(start, weight, rows, taps, silu, width, ahead, out)
+        : conv_rows<kConvTile, 4>(start, weight, rows, taps, silu, width, ahead, out);
+  else
+    one ? conv_rows<1, 0>(start, weight, rows, taps, silu, width, ahead, out)
+        : conv_rows<kConvTile, 0>(start, weight, rows, taps, silu, width, ahead, out);
 }
 
 }  // namespace detail
@@ -230,10 +223,7 @@ void causal_conv1d_forward(const CausalConv1dInputs<T>& in, View<T, 3> y, index_
           out[i] = &y(p.b, t + i, p.first);
           start[i] = k0 == 0 ? bias : out[i];
         }
-        if (steps == tile)
-          detail::conv_rows<tile>(silu, start, weight, met, count, p.width, ahead, out);
-        else
-          detail::conv_rows<1>(silu, start, weight, met, count, p.width, ahead, out);
+        detail::conv_rows(steps < tile, silu, start, weight, met, count, p.width, ahead, out);
         t += steps;
       }
     }

@@ -62,11 +62,8 @@ void causal_conv1d_backward_input(const CausalConv1dInputs<T>& in, View<const T,
           out[i] = &dx(p.b, t + steps - 1 - i, p.first);
           start[i] = k0 == 0 ? zeros : out[i];
         }
-        if (whole)
-          detail::conv_rows<tile>(false, start, weight, met, count, p.width, ahead, out);
-        else
-          detail::conv_rows<1>(false, start, weight + skip * kConvStrip<T>, met + skip,
-                               count - skip, p.width, ahead, out);
+        detail::conv_rows(!whole, false, start, weight + skip * kConvStrip<T>, met + skip,
+                          count - skip, p.width, ahead, out);
         t += steps;
       }
     }

@@ -76,33 +76,34 @@ SEQUIN_ALWAYS_INLINE void for_each_tile(index_t m, index_t end, F&& tile) {
   if (end - m == 3) next(std::integral_constant<int, 3>());
 }
 
-/// `count` values of Rows rows that lie `row` apart, side by side: k after k its Rows values.
-template <class T, int Rows>
-SEQUIN_ALWAYS_INLINE void pack_rows(const T* from, index_t row, index_t count, T* out) {
+/// A(m, k) = from[m * row + k * step] of `rows` rows and `count` k: k after k its values.
+template <class T>
+SEQUIN_NO_INLINE void pack_rows(const T* from, index_t row, index_t step, index_t rows,
+                                index_t count, T* out) {
   index_t k = 0;
   if constexpr (simd::kHasTranspose<T>) {
-    using V = simd::Vec<T>;
-    constexpr index_t lanes = simd::kLanes<T>, groups = (Rows + lanes - 1) / lanes;
-    // A whole register reaches into the values of so many k that follow, which overwrite it.
-    constexpr index_t beyond = (groups * lanes - 1) / Rows;
-    for (; k + lanes + beyond <= count; k += lanes, out += lanes * Rows) {
-      V v[groups][lanes];
-      SEQUIN_UNROLL
-      for (index_t i = 0; i < groups * lanes; ++i)
-        v[i / lanes][i % lanes] = simd::load<T>(from + (i < Rows ? i : 0) * row + k);
-      SEQUIN_UNROLL
-      for (index_t g = 0; g < groups; ++g) simd::transpose(v[g]);
-      SEQUIN_UNROLL
-      for (index_t i = 0; i < lanes; ++i) {
+    constexpr index_t lanes = simd::kLanes<T>;
+    const index_t groups = (rows + lanes - 1) / lanes;
+    // A whole register reaches into the values of so many k that follow. What is written next
+    // overwrites it: the next k where one group is all, else the groups before, which come after.
+    const index_t beyond = (groups * lanes - 1) / rows;
+    for (; step == 1 && k + lanes + beyond <= count; k += lanes)
+      for (index_t g = groups - 1; g >= 0; --g) {
+        simd::Vec<T> v[lanes];
+        const T* at = from + g * lanes * row + k;
+        T* to = out + k * rows + g * lanes;
         SEQUIN_UNROLL
-        for (index_t g = 0; g < groups; ++g) simd::store<T>(out + i * Rows + g * lanes, v[g][i]);
+        for (index_t i = 0; i < lanes; ++i) {
+          v[i] = simd::load<T>(at);
+          at += g * lanes + i + 1 < rows ? row : 0;
+        }
+        simd::transpose(v);
+        SEQUIN_UNROLL
+        for (index_t i = 0; i < lanes; ++i, to += rows) simd::store<T>(to, v[i]);
       }
-    }
   }
-  for (; k < count; ++k, out += Rows) {
-    SEQUIN_UNROLL
-    for (index_t i = 0; i < Rows; ++i) out[i] = from[i * row + k];
-  }
+  for (; k < count; ++k)
+    for (index_t i = 0; i < rows; ++i) out[k * rows + i] = from[i * row + k * step];
 }
 
 /// Copies `rows` rows of A (at least 4), A(m, k) = a[m * a_row + k * a_k], k < depth, to `to`: tile
@@ -118,20 +119,10 @@ void pack_a(const T* a, index_t a_row, index_t a_k, index_t rows, index_t depth,
     for_each_tile<T>(index_t{0}, rows, [&]<int Rows>(std::integral_constant<int, Rows>, index_t m) {
       const T* from = a + m * a_row + k0 * a_k;
       T* out = to + m * depth + k0 * Rows;
-      // A stride of 1 is told apart so that the compiler sees values side by side.
-      const auto copy = [&](auto row) {
-        for (index_t k = 0; k < count; ++k, from += a_k, out += Rows) {
-          SEQUIN_UNROLL
-          for (index_t i = 0; i < Rows; ++i) out[i] = from[i * row];
-        }
-      };
-      if (a_k == 1) {
-        pack_rows<T, Rows>(from, a_row, count, out);
-      } else if (a_row == 1) {
-        copy(std::integral_constant<index_t, 1>());
-      } else {
-        copy(a_row);
-      }
+      if (Rows != kTileRows<T> || a_k == 1 || a_row != 1)
+        return pack_rows(from, a_row, a_k, index_t{Rows}, count, out);
+      // Values that lie side by side already: whole registers where the compiler knows how many.
+      for (index_t k = 0; k < count; ++k, from += a_k, out += Rows) std::copy_n(from, Rows, out);
     });
   }
 }

@@ -185,7 +185,7 @@ class Mamba {
     check(ids, &state, attention_mask);
     const index_t length = ids.extent(1);
     if (length < 1)
-      throw ShapeError("Mamba: the prompt is " + to_string(ids.shape()) + ", expected [B, T >= 1]");
+      detail::fail<ShapeError>({"Mamba: the prompt is ", ids.shape(), ", expected [B, T >= 1]"});
     const Tensor<T, 3> h = hidden_states(ids, &state, attention_mask);
     return reshape<2>(head(slice(h, 1, length - 1, length)), {ids.extent(0), config_.vocab_size});
   }
@@ -253,13 +253,13 @@ class Mamba {
   void check(const Tensor<std::int64_t, 2>& ids, const State* state,
              const Tensor<T, 2>& mask) const {
     if (mask.defined() && mask.shape() != ids.shape())
-      throw ShapeError("Mamba: attention_mask is " + to_string(mask.shape()) + ", expected " +
-                       to_string(ids.shape()) + " as input_ids");
+      detail::fail<ShapeError>(
+          {"Mamba: attention_mask is ", mask.shape(), ", expected ", ids.shape(), " as input_ids"});
     if (state == nullptr) return;
     if (static_cast<index_t>(state->layers.size()) != config_.n_layer ||
         (config_.n_layer > 0 && state->layers[0].ssm_state.extent(0) != ids.extent(0)))
-      throw ShapeError("Mamba: the state is not of this model and batch " +
-                       std::to_string(ids.extent(0)) + "; make it with initial_state");
+      detail::fail<ShapeError>({"Mamba: the state is not of this model and batch ", ids.extent(0),
+                                "; make it with initial_state"});
   }
 
   Tensor<T, 3> hidden_states(const Tensor<std::int64_t, 2>& ids, State* state,

@@ -1,7 +1,7 @@
 /// Activation functions as operations of their own.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/activation.hpp"
@@ -36,8 +36,8 @@ Tensor<T, Rank> activate(const Tensor<T, Rank>& x, Activation activation) {
   parallel_for(x.size(), index_t{8192}, [&](index_t begin, index_t end) {
     kernels::activation_forward(activation, x.data() + begin, to + begin, end - begin);
   });
-  if (Tape* tape = recording(x))
-    tape->push([x, activation, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([x, activation, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       auto dx = Tensor<T, Rank>::empty(x.shape());

@@ -1,7 +1,7 @@
 /// Scaled dot-product attention.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/random.hpp"
@@ -167,7 +167,7 @@ Tensor<T, 4> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tenso
   if (a.drop_below != 0) a.dropout_key = options.generator->fork();
 
   auto out = Tensor<T, 4>::empty({q.extent(0), q.extent(1), q.extent(2), v.extent(3)});
-  Tape* const tape = recording(q, k, v);
+  Recorder* const tape = recording(q, k, v);
   // The largest score and one over the sum, for each query.
   Tensor<T, 2> statistics;
   const index_t rows = q.extent(0) * q.extent(1) * q.extent(2);
@@ -178,7 +178,7 @@ Tensor<T, 4> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tenso
 
   if (tape != nullptr) {
     tape->push([a, q, k, v, mask = options.key_mask, statistics, rows, yv = tape->track(out), out,
-                uniform](Gradients& g) {
+                uniform](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       auto dq = Tensor<T, 4>::empty(q.shape());

@@ -1,7 +1,7 @@
 /// BatchNorm over the last axis: with given statistics, or with the batch's own.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/batch_norm.hpp"
@@ -44,9 +44,9 @@ Tensor<T, Rank> batch_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& mean,
     kernels::batch_norm_forward(x.data() + begin * n, mean.data(), std::as_const(rstd).data(),
                                 weight.data(), bias.data(), end - begin, n, to + begin * n);
   });
-  if (Tape* tape = recording(x, weight, bias))
+  if (Recorder* tape = recording(x, weight, bias))
     tape->push([x, mean, rstd, weight, of_batch, n, rows, grain, xv = x.var(), wv = weight.var(),
-                bv = bias.var(), yv = tape->track(y)](Gradients& g) {
+                bv = bias.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       auto dweight = Tensor<T, 1>::empty({n});

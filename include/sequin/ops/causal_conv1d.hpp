@@ -1,13 +1,11 @@
 /// Depthwise causal convolution along time, recorded, with its state carried by the caller.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/causal_conv1d_backward.hpp"
 #include "sequin/ops/time_channel.hpp"
-
-#include <string>
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -55,25 +53,20 @@ struct CausalConv1dCall {
 
 template <Scalar T>
 void check_causal_conv1d(const CausalConv1dCall<T>& call) {
-  const auto fail = [&](const std::string& what, const std::string& found,
-                        const std::string& expected) {
-    throw ShapeError("causal_conv1d: " + what + " is " + found + ", expected " + expected +
-                     " (x is " + to_string(call.x.shape()) + ")");
-  };
   const Shape<3>& x = call.x.shape();
-  const std::string channels = std::to_string(x[2]);
   if (!call.x.defined()) throw ShapeError("causal_conv1d: x is undefined, expected [B, T, E]");
-  if (!call.weight.defined() || call.weight.extent(0) != x[2] || call.taps() < 1)
-    fail("weight", to_string(call.weight.shape()), "[E=" + channels + ", K>=1]");
+  const index_t taps = call.weight.defined() ? call.taps() : 0;
+  if (taps < 1 || call.weight.extent(0) != x[2])
+    fail<ShapeError>({"causal_conv1d: weight is ", call.weight.shape(), ", expected [E=", x[2],
+                      ", K>=1] (x is ", x, ")"});
   if (call.options.bias.defined() && call.options.bias.extent(0) != x[2])
-    fail("bias", to_string(call.options.bias.shape()), "[E=" + channels + "]");
-  if (call.state.defined()) {
-    const Shape<3>& s = call.state.shape();
-    if (s[0] != x[0] || s[1] != x[2] || s[2] < call.taps() - 1)
-      fail("the state", to_string(s),
-           "[B=" + std::to_string(x[0]) + ", E=" + channels +
-               ", S>=" + std::to_string(call.taps() - 1) + "]");
-  }
+    fail<ShapeError>({"causal_conv1d: bias is ", call.options.bias.shape(), ", expected [E=", x[2],
+                      "] (x is ", x, ")"});
+  if (!call.state.defined()) return;
+  const Shape<3>& s = call.state.shape();
+  if (s[0] != x[0] || s[1] != x[2] || s[2] < taps - 1)
+    fail<ShapeError>({"causal_conv1d: the state is ", s, ", expected [B=", x[0], ", E=", x[2],
+                      ", S>=", taps - 1, "] (x is ", x, ")"});
 }
 
 template <Scalar T>
@@ -144,7 +137,8 @@ void causal_conv1d_backward(const CausalConv1dCall<T>& call, const Var<T, 3>& y,
 
 /// y of a checked call; `next` [B, E, S] gets the state after. It may be the call's own state.
 template <Scalar T>
-Tensor<T, 3> run_causal_conv1d(const CausalConv1dCall<T>& call, Tensor<T, 3>& next, Tape* tape) {
+Tensor<T, 3> run_causal_conv1d(const CausalConv1dCall<T>& call, Tensor<T, 3>& next,
+                               Recorder* tape) {
   const bool long_state = call.state.defined() && call.kept() > kernels::kConvStateRows;
   const Tensor<T, 3> rows = long_state ? swap_time_channels(call.state.detach()) : Tensor<T, 3>();
   const auto in = call.inputs(rows);
@@ -162,7 +156,7 @@ Tensor<T, 3> run_causal_conv1d(const CausalConv1dCall<T>& call, Tensor<T, 3>& ne
   if (tape != nullptr) {
     const auto yv = tape->track(y);
     const auto sv = tape->track(next);
-    tape->push([call, yv, sv](Gradients& g) { causal_conv1d_backward(call, yv, sv, g); });
+    tape->push([call, yv, sv](auto& g) -> void { causal_conv1d_backward(call, yv, sv, g); });
   }
   return y;
 }
@@ -175,8 +169,7 @@ Tensor<T, 2> conv_taps(const Tensor<T, Rank>& weight) {
     return weight;
   } else {
     if (weight.extent(1) != 1)
-      throw ShapeError("causal_conv1d: weight is " + to_string(weight.shape()) +
-                       ", expected [E, 1, K]");
+      fail<ShapeError>({"causal_conv1d: weight is ", weight.shape(), ", expected [E, 1, K]"});
     auto taps = weight.reshaped(Shape<2>{weight.extent(0), weight.extent(2)});
     taps.set_var(weight.var().id);
     return taps;
@@ -200,7 +193,7 @@ CausalConv1dResult<T> causal_conv1d(const Tensor<T, 3>& x, const Tensor<T, Weigh
   const detail::CausalConv1dCall<T> call{x, detail::conv_taps(weight), options, initial_state};
   detail::check_causal_conv1d(call);
   auto next = initial_state.defined() ? initial_state.clone() : Tensor<T, 3>(call.state_shape());
-  Tape* const tape = recording(x, weight, options.bias, initial_state);
+  Recorder* const tape = recording(x, weight, options.bias, initial_state);
   auto y = detail::run_causal_conv1d(call, next, tape);
   return {y, next};
 }
@@ -215,7 +208,7 @@ Tensor<T, 3> causal_conv1d(const Tensor<T, 3>& x, const Tensor<T, WeightRank>& w
                            const CausalConv1dOptions<T>& options, Tensor<T, 3>* state) {
   const detail::CausalConv1dCall<T> call{x, detail::conv_taps(weight), options, *state};
   detail::check_causal_conv1d(call);
-  Tape* const tape = recording(x, weight, options.bias, *state);
+  Recorder* const tape = recording(x, weight, options.bias, *state);
   if (!state->defined())
     *state = Tensor<T, 3>(call.state_shape());
   else if (tape != nullptr)

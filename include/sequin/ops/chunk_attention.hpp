@@ -1,7 +1,7 @@
 /// Joint local and global attention of FLASH: quadratic within groups, linear across them.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/random.hpp"
 #include "sequin/ops/dropout.hpp"
@@ -226,8 +226,8 @@ Tensor<T, 3> chunk_attention(const ChunkAttentionInputs<T>& in, const Tensor<T, 
     c.key = options.generator->fork();
   }
   Tensor<T, 3> y = detail::chunk_attention_forward(c);
-  if (Tape* tape = recording(in.quad_q, in.lin_q, in.quad_k, in.lin_k, values))
-    tape->push([c, yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(in.quad_q, in.lin_q, in.quad_k, in.lin_k, values))
+    tape->push([c, yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       detail::ChunkAttentionCall<T> d;

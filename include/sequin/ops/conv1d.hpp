@@ -234,10 +234,10 @@ Tensor<T, 3> conv1d(const Tensor<T, 3>& x, const Tensor<T, 3>& weight,
     packed = &own;
   }
   auto y = detail::conv1d_forward(plan, padded, packed->panels(), bias);
-  if (Tape* tape = recording(x, weight, bias))
+  if (Recorder* tape = recording(x, weight, bias))
     tape->push([plan, padded = kept_if(tape->tracks(weight), padded),
                 weight = kept_if(tape->tracks(x), weight), xv = x.var(), wv = weight.var(),
-                bv = bias.var(), yv = tape->track(y)](Gradients& g) {
+                bv = bias.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       if (g.wants(xv)) g.add(xv, detail::conv1d_backward_input(plan, dy, weight));

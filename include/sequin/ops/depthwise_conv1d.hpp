@@ -2,7 +2,7 @@
 /// channel.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/depthwise_conv1d.hpp"
@@ -128,10 +128,10 @@ Tensor<T, 3> depthwise_conv1d(const Tensor<T, 3>& x, const Tensor<T, WeightRank>
     detail::run_depthwise(p, batch, planes.data() + i * batch * p.length_in * c,
                           std::as_const(w).data() + i * taps * c, to);
   }
-  Tape* const tape = recording(x, weight);
+  Recorder* const tape = recording(x, weight);
   if (tape == nullptr) return y;
   tape->push([planes, weight, p, batch, m, xv = x.var(), wv = weight.var(),
-              yv = tape->track(y)](Gradients& g) {
+              yv = tape->track(y)](auto& g) -> void {
     const auto dy = g.take(yv);
     if (!dy.defined()) return;
     const index_t channels = p.channels;

@@ -1,7 +1,7 @@
 /// Dropout while training.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/random.hpp"
@@ -49,8 +49,8 @@ Tensor<T, Rank> dropout(const Tensor<T, Rank>& x, double p, Generator& generator
     return to;
   };
   auto y = run(x);
-  if (Tape* tape = recording(x))
-    tape->push([run, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([run, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, run(dy));
     });

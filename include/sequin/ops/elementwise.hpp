@@ -1,7 +1,7 @@
 /// Elementwise arithmetic with NumPy broadcasting, and functions of one tensor.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/vmath.hpp"
@@ -113,9 +113,9 @@ Tensor<T, Rank> unary(const Tensor<T, Rank>& x, F f, Backward backward) {
   parallel_for(x.size(), index_t{8192}, [&](index_t begin, index_t end) {
     simd::transform<T>(end - begin, to + begin, f, x.data() + begin);
   });
-  if (Tape* tape = recording(x)) {
+  if (Recorder* tape = recording(x)) {
     const auto yv = tape->track(y);
-    tape->push([x, y, backward, xv = x.var(), yv](Gradients& g) {
+    tape->push([x, y, backward, xv = x.var(), yv](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       auto dx = Tensor<T, Rank>::empty(x.shape());
@@ -137,8 +137,8 @@ Tensor<T, Rank> unary(const Tensor<T, Rank>& x, F f, Backward backward) {
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> add(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
   auto y = detail::broadcast(a, b, "add", std::plus<>());
-  if (Tape* tape = recording(a, b))
-    tape->push([av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(a, b))
+    tape->push([av = a.var(), bv = b.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       if (g.wants(av)) g.add(av, detail::sum_to(dy, av.shape));
@@ -151,8 +151,8 @@ Tensor<T, RankA> add(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> sub(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
   auto y = detail::broadcast(a, b, "sub", std::minus<>());
-  if (Tape* tape = recording(a, b))
-    tape->push([av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(a, b))
+    tape->push([av = a.var(), bv = b.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       if (g.wants(av)) g.add(av, detail::sum_to(dy, av.shape));
@@ -171,9 +171,9 @@ Tensor<T, RankA> sub(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> mul(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
   auto y = detail::broadcast(a, b, "mul", std::multiplies<>());
-  if (Tape* tape = recording(a, b))
+  if (Recorder* tape = recording(a, b))
     tape->push([a = kept_if(tape->tracks(b), a), b = kept_if(tape->tracks(a), b), av = a.var(),
-                bv = b.var(), yv = tape->track(y)](Gradients& g) {
+                bv = b.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       if (g.wants(av))
@@ -188,9 +188,10 @@ Tensor<T, RankA> mul(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> div(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
   auto y = detail::broadcast(a, b, "div", std::divides<>());
-  if (Tape* tape = recording(a, b)) {
+  if (Recorder* tape = recording(a, b)) {
     const auto yv = tape->track(y);
-    tape->push([b, y = kept_if(tape->tracks(b), y), av = a.var(), bv = b.var(), yv](Gradients& g) {
+    tape->push([b, y = kept_if(tape->tracks(b), y), av = a.var(), bv = b.var(),
+                yv](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const auto da = detail::broadcast(dy, b, "div", std::divides<>());

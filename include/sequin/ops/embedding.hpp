@@ -1,7 +1,7 @@
 /// Looking up rows of a table.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/ops/packed_weight.hpp"
 
@@ -20,24 +20,23 @@ Tensor<T, 3> embedding(const Tensor<T, 2>& table, const Tensor<std::int64_t, 2>&
   const std::int64_t* const id = ids.data();
   for (index_t i = 0; i < ids.size(); ++i)
     if (id[i] < 0 || id[i] >= table.extent(0))
-      throw ShapeError("embedding: token " + std::to_string(id[i]) + " at [" +
-                       std::to_string(i / ids.extent(1)) + ", " +
-                       std::to_string(i % ids.extent(1)) +
-                       "] is out of range [0, V=" + std::to_string(table.extent(0)) + ")");
+      detail::fail<ShapeError>({"embedding: token ", id[i], " at [", i / ids.extent(1), ", ",
+                                i % ids.extent(1), "] is out of range [0, V=", table.extent(0),
+                                ")"});
   auto y = Tensor<T, 3>::empty({ids.extent(0), ids.extent(1), width});
   T* const to = y.data();
   if (table.released()) {
     if (packed == nullptr || !packed->fresh(table))
-      throw ConfigError("embedding: the table " + to_string(table.shape()) +
-                        " was given up by prepare_for_inference");
+      detail::fail<ConfigError>(
+          {"embedding: the table ", table.shape(), " was given up by prepare_for_inference"});
     for (index_t i = 0; i < ids.size(); ++i)
       packed->copy_row(static_cast<index_t>(id[i]), width, to + i * width);
     return y;
   }
   for (index_t i = 0; i < ids.size(); ++i)
     std::copy_n(table.data() + id[i] * width, width, to + i * width);
-  if (Tape* tape = recording(table))
-    tape->push([ids, width, tv = table.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(table))
+    tape->push([ids, width, tv = table.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       Tensor<T, 2> dtable(tv.shape);

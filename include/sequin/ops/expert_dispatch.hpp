@@ -1,7 +1,7 @@
 /// Tokens to their experts and back: each expert computes its own tokens in one go.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/expert_rows.hpp"
@@ -69,8 +69,8 @@ Tensor<T, 2> gather_tokens(const Tensor<T, 2>& x, const ExpertPlan& plan, index_
   const index_t n = x.extent(1);
   auto y = Tensor<T, 2>::empty({plan.count(e), n});
   kernels::gather_rows(x.data(), plan.slots(e), plan.count(e), plan.choices(), n, y.data());
-  if (Tape* tape = recording(x))
-    tape->push([plan, e, n, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([plan, e, n, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       Tensor<T, 2> dx(xv.shape);
@@ -98,12 +98,12 @@ Tensor<T, 2> add_expert(Tensor<T, 2> sum, const Tensor<T, 2>& y, const Tensor<T,
     throw ShapeError("add_expert: weights is " + to_string(weights.shape()) + ", expected " +
                      to_string(expected));
   const index_t n = sum.extent(1);
-  Tape* const tape = recording(sum, y, weights);
+  Recorder* const tape = recording(sum, y, weights);
   Tensor<T, 2> out = tape == nullptr ? sum : sum.clone();
   kernels::add_rows(y.data(), plan.slots(e), weights.data(), plan.count(e), plan.choices(), n,
                     out.data());
   if (tape == nullptr) return out;
-  tape->push([plan, e, n, y, weights, sv = sum.var(), outv = tape->track(out)](Gradients& g) {
+  tape->push([plan, e, n, y, weights, sv = sum.var(), outv = tape->track(out)](auto& g) -> void {
     const auto d = g.take(outv);
     if (!d.defined()) return;
     auto dy = Tensor<T, 2>::empty(y.shape());

@@ -119,8 +119,8 @@ Tensor<T, 2> send_tokens(const Tensor<T, 2>& x, const ExpertExchange& exchange) 
   kernels::gather_rows(x.data(), plan.slots(0), slots, plan.choices(), n, rows.data());
   Tensor<T, 2> y = exchange.out(rows);
   // Whether or not x has a gradient here: others may wait for what arrives at y.
-  if (Tape* tape = Tape::active())
-    tape->push([exchange, n, slots, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = Recorder::active())
+    tape->push([exchange, n, slots, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       auto dy = g.take(yv);
       if (!dy.defined()) dy = Tensor<T, 2>(yv.shape);
       const Tensor<T, 2> drows = exchange.back(dy);
@@ -150,13 +150,13 @@ Tensor<T, 2> return_tokens(Tensor<T, 2> sum, const Tensor<T, 2>& y, const Tensor
                      to_string(weights.shape()) + ", expected [M, D=" + std::to_string(n) +
                      "] and [N, k=" + std::to_string(plan.choices()) + "]");
   const Tensor<T, 2> rows = exchange.back(y);
-  Tape* const tape = Tape::active();
+  Recorder* const tape = Recorder::active();
   Tensor<T, 2> out = tape == nullptr ? sum : sum.clone();
   kernels::add_rows(rows.data(), plan.slots(0), weights.data(), slots, plan.choices(), n,
                     out.data());
   if (tape == nullptr) return out;
   tape->push([exchange, n, slots, rows, weights, sv = sum.var(), yv = y.var(),
-              outv = tape->track(out)](Gradients& g) {
+              outv = tape->track(out)](auto& g) -> void {
     auto d = g.take(outv);
     if (!d.defined()) d = Tensor<T, 2>(outv.shape);
     auto drows = Tensor<T, 2>::empty(rows.shape());

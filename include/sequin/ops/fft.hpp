@@ -1,7 +1,7 @@
 /// Fourier transforms over time, differentiable, and the plans that they follow.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/fft.hpp"
 
@@ -131,9 +131,9 @@ Spectrum<T, Rank> rfft_over(const FftPlan<T>& plan, const Tensor<T, Rank>& x, Ff
   const T scale = plan->scale(norm, false);
   if (y.re.size() > 0)
     run_rfft<T>(*plan, fft_view(x.data(), x.shape(), axis), 0, fft_view(y, axis), scale);
-  if (Tape* tape = recording(x)) {
+  if (Recorder* tape = recording(x)) {
     tape->push([plan, scale, axis, xv = x.var(), rv = tape->track(y.re),
-                iv = tape->track(y.im)](Gradients& g) {
+                iv = tape->track(y.im)](auto& g) -> void {
       Spectrum<T, Rank> dy{g.take(rv), g.take(iv)};
       if (!dy.re.defined() && !dy.im.defined()) return;
       if (!dy.re.defined()) dy.re = Tensor<T, Rank>(rv.shape);
@@ -163,19 +163,19 @@ Tensor<T, Rank> irfft_over(const FftPlan<T>& plan, const Spectrum<T, Rank>& x, F
   const T scale = plan->scale(norm, true);
   if (y.size() > 0)
     run_irfft<T>(*plan, fft_view(x, axis), fft_view(y.data(), shape, axis), 0, scale);
-  if (Tape* tape = recording(x.re, x.im)) {
-    tape->push(
-        [plan, scale, axis, rv = x.re.var(), iv = x.im.var(), yv = tape->track(y)](Gradients& g) {
-          const auto dy = g.take(yv);
-          if (!dy.defined()) return;
-          // Frequencies beyond those of the transform have no part in it.
-          Spectrum<T, Rank> dx{Tensor<T, Rank>(rv.shape), Tensor<T, Rank>(rv.shape)};
-          if (dx.re.size() > 0 && dy.size() > 0)
-            run_rfft<T>(*plan, fft_view(dy.data(), dy.shape(), axis), 0, fft_view(dx, axis),
-                        {2 * scale, scale});
-          g.add(rv, dx.re);
-          g.add(iv, dx.im);
-        });
+  if (Recorder* tape = recording(x.re, x.im)) {
+    tape->push([plan, scale, axis, rv = x.re.var(), iv = x.im.var(),
+                yv = tape->track(y)](auto& g) -> void {
+      const auto dy = g.take(yv);
+      if (!dy.defined()) return;
+      // Frequencies beyond those of the transform have no part in it.
+      Spectrum<T, Rank> dx{Tensor<T, Rank>(rv.shape), Tensor<T, Rank>(rv.shape)};
+      if (dx.re.size() > 0 && dy.size() > 0)
+        run_rfft<T>(*plan, fft_view(dy.data(), dy.shape(), axis), 0, fft_view(dx, axis),
+                    {2 * scale, scale});
+      g.add(rv, dx.re);
+      g.add(iv, dx.im);
+    });
   }
   return y;
 }

@@ -140,9 +140,9 @@ Tensor<T, 3> fft_conv1d(const FftPlan<T>& plan, const Tensor<T, 3>& x, const Ten
                            fw.im.template reshaped<2>({plan->bins(), x.extent(2)})};
   auto y =
       detail::part_of_inverse(plan, detail::multiply_spectra<false>(fx, one), sizes.first, steps);
-  if (Tape* tape = recording(x, weight)) {
+  if (Recorder* tape = recording(x, weight)) {
     tape->push([plan, fx, one, sizes, steps, xv = x.var(), wv = weight.var(),
-                yv = tape->track(y)](Gradients& g) {
+                yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const auto fdy = detail::padded_spectrum(plan, dy, sizes.first);
@@ -191,9 +191,9 @@ Tensor<T, 3> autocorrelation(const FftPlan<T>& plan, const Tensor<T, 3>& q, cons
   const auto fq = detail::padded_spectrum(plan, q, 0);
   const auto fk = detail::padded_spectrum(plan, k, 0);
   auto y = detail::part_of_inverse(plan, detail::multiply_spectra<true>(fq, fk), 0, steps);
-  if (Tape* tape = recording(q, k)) {
+  if (Recorder* tape = recording(q, k)) {
     tape->push([plan, fq, fk, steps, qv = q.var(), kv = k.var(),
-                yv = tape->track(y)](Gradients& g) {
+                yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const auto fdy = detail::padded_spectrum(plan, dy, 0);

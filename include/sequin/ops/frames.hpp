@@ -1,7 +1,7 @@
 /// Frames of a signal that overlap, and the sum of such frames.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 
@@ -59,8 +59,8 @@ Tensor<T, 3> frames(const Tensor<T, 2>& x, index_t size, index_t hop) {
                      ", expected [B, T >= " + std::to_string(size) + "] (a frame's size)");
   const index_t count = (x.extent(1) - size) / hop + 1;
   auto y = detail::cut_frames(x, count, size, hop);
-  if (Tape* tape = recording(x))
-    tape->push([hop, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([hop, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, detail::add_frames(dy, hop, xv.shape[1]));
     });
@@ -78,8 +78,8 @@ Tensor<T, 2> overlap_add(const Tensor<T, 3>& x, index_t hop) {
                      ", expected [B, L >= 1, K >= 1]");
   const index_t length = (x.extent(1) - 1) * hop + x.extent(2);
   auto y = detail::add_frames(x, hop, length);
-  if (Tape* tape = recording(x))
-    tape->push([hop, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([hop, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, detail::cut_frames(dy, xv.shape[1], xv.shape[2], hop));
     });
@@ -110,8 +110,8 @@ Tensor<T, 3> shift_tokens(const Tensor<T, 3>& x) {
     return to;
   };
   auto y = run(x, 1);
-  if (Tape* tape = recording(x))
-    tape->push([run, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([run, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, run(dy, -1));
     });

@@ -47,7 +47,7 @@ void gru_backward(const GruCall<T>& call, const Tensor<T, 3>& y, const Tensor<T,
 /// Runs a checked call; `state` holds h before and gets h after.
 template <Scalar T>
 Tensor<T, 3> run_gru(const GruCall<T>& call, const RecurrentOptions<T>& options,
-                     Tensor<T, 2>& state, Tape* tape) {
+                     Tensor<T, 2>& state, Recorder* tape) {
   PackedRecurrent<T> own;
   const auto& w =
       recurrent_weights("gru", kernels::kGruGates, call.parameters, options, tape != nullptr, own);
@@ -68,7 +68,7 @@ Tensor<T, 3> run_gru(const GruCall<T>& call, const RecurrentOptions<T>& options,
     const Tensor<T, 3> untracked = y;
     const auto yv = tape->track(y);
     const auto sv = tape->track(state);
-    tape->push([call, untracked, kept, yv, sv](Gradients& g) {
+    tape->push([call, untracked, kept, yv, sv](auto& g) -> void {
       gru_backward(call, untracked, kept, yv, sv, g);
     });
   }
@@ -91,8 +91,8 @@ template <Scalar T>
 Tensor<T, 3> gru(const Tensor<T, 3>& x, const RecurrentParameters<T>& parameters,
                  Tensor<T, 2>* state, const RecurrentOptions<T>& options = {}) {
   detail::check_recurrent("gru", kernels::kGruGates, x, parameters, *state);
-  Tape* const tape = recording(x, parameters.weight_ih, parameters.weight_hh, parameters.bias_ih,
-                               parameters.bias_hh, *state);
+  Recorder* const tape = recording(x, parameters.weight_ih, parameters.weight_hh,
+                                   parameters.bias_ih, parameters.bias_hh, *state);
   if (!state->defined())
     *state = Tensor<T, 2>(Shape<2>{x.extent(0), parameters.weight_hh.extent(1)});
   detail::GruCall<T> call{x, parameters, {}, options.reverse};

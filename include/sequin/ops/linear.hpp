@@ -1,7 +1,7 @@
 /// The affine map of the last axis, its weight packed once, the activation fused.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/ops/matmul.hpp"
 #include "sequin/ops/packed_weight.hpp"
@@ -43,7 +43,7 @@ Tensor<T, 2> linear_matrix(const MatrixOf<T>& x, const MatrixOf<T>& weight,
   p.k = in;
   parallel_gemm(p, rows);
 
-  Tape* const tape = recording(x.var, weight.var, bias);
+  Recorder* const tape = recording(x.var, weight.var, bias);
   Tensor<T, 2> before;  // the activation's input
   if (activation != Activation::identity) {
     if (tape != nullptr) {
@@ -60,7 +60,7 @@ Tensor<T, 2> linear_matrix(const MatrixOf<T>& x, const MatrixOf<T>& weight,
 
   tape->push([x = x.kept_if(tape->tracks(weight.var)), weight = weight.kept_if(tape->tracks(x.var)),
               before, activation, rows, in, out, xv = x.var, wv = weight.var, bv = bias.var(),
-              yv = tape->track(y)](Gradients& g) {
+              yv = tape->track(y)](auto& g) -> void {
     Tensor<T, 2> dy = g.take(yv);
     if (!dy.defined()) return;
     if (activation != Activation::identity) {

@@ -91,10 +91,10 @@ Tensor<T, 0> cross_entropy(const Tensor<T, Rank>& logits, std::span<const std::i
     if (t != ignore_index) total -= static_cast<double>(log_p.data()[r * classes + t]);
   }
   Tensor<T, 0> y({}, static_cast<T>(total / static_cast<double>(counted)));
-  if (Tape* tape = recording(log_p)) {
+  if (Recorder* tape = recording(log_p)) {
     const Tensor<std::int64_t, 1> kept({rows}, targets);
     tape->push([kept, ignore_index, classes, counted, lv = log_p.var(),
-                yv = tape->track(y)](Gradients& g) {
+                yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       Tensor<T, Rank> d(lv.shape);

@@ -54,7 +54,7 @@ void lstm_backward(const LstmCall<T>& call, const Tensor<T, 3>& y, const Tensor<
 /// Runs a checked call; `state` holds h and c before and gets those after.
 template <Scalar T>
 Tensor<T, 3> run_lstm(const LstmCall<T>& call, const RecurrentOptions<T>& options,
-                      LstmLayerState<T>& state, Tape* tape) {
+                      LstmLayerState<T>& state, Recorder* tape) {
   PackedRecurrent<T> own;
   const auto& w = recurrent_weights("lstm", kernels::kLstmGates, call.parameters, options,
                                     tape != nullptr, own);
@@ -77,7 +77,7 @@ Tensor<T, 3> run_lstm(const LstmCall<T>& call, const RecurrentOptions<T>& option
     const auto yv = tape->track(y);
     const auto hv = tape->track(state.h);
     const auto cv = tape->track(state.c);
-    tape->push([call, untracked, kept, yv, hv, cv](Gradients& g) {
+    tape->push([call, untracked, kept, yv, hv, cv](auto& g) -> void {
       lstm_backward(call, untracked, kept, yv, hv, cv, g);
     });
   }
@@ -93,8 +93,8 @@ template <Scalar T>
 Tensor<T, 3> lstm(const Tensor<T, 3>& x, const RecurrentParameters<T>& parameters,
                   LstmLayerState<T>* state, const RecurrentOptions<T>& options = {}) {
   detail::check_recurrent("lstm", kernels::kLstmGates, x, parameters, state->h, state->c);
-  Tape* const tape = recording(x, parameters.weight_ih, parameters.weight_hh, parameters.bias_ih,
-                               parameters.bias_hh, state->h, state->c);
+  Recorder* const tape = recording(x, parameters.weight_ih, parameters.weight_hh,
+                                   parameters.bias_ih, parameters.bias_hh, state->h, state->c);
   const Shape<2> shape{x.extent(0), parameters.weight_hh.extent(1)};
   if (!state->h.defined()) state->h = Tensor<T, 2>(shape);
   if (!state->c.defined()) state->c = Tensor<T, 2>(shape);

@@ -1,7 +1,7 @@
 /// Matrix products of tensors.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/activation.hpp"
@@ -148,9 +148,9 @@ Tensor<T, Rank> matmul(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b) {
   for (index_t i = 0; i < batches; ++i)
     detail::product(a.data() + i * m * k, k, index_t{1}, b.data() + i * k * n, n, out + i * m * n,
                     m, n, k);
-  if (Tape* tape = recording(a, b)) {
+  if (Recorder* tape = recording(a, b)) {
     tape->push([a = kept_if(tape->tracks(b), a), b = kept_if(tape->tracks(a), b), m, n, k, batches,
-                av = a.var(), bv = b.var(), cv = tape->track(c)](Gradients& g) {
+                av = a.var(), bv = b.var(), cv = tape->track(c)](auto& g) -> void {
       const auto dc = g.take(cv);
       if (!dc.defined()) return;
       if (g.wants(av)) {

@@ -1,7 +1,7 @@
 /// Pooling over time by the maximum.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/max_pool1d.hpp"
@@ -36,8 +36,8 @@ Tensor<T, 3> max_pool1d(const Tensor<T, 3>& x, index_t kernel, index_t stride, i
                                   stride, padding, index_t{0}, steps, to + b * steps * channels,
                                   at + b * steps * channels);
   });
-  if (Tape* tape = recording(x))
-    tape->push([which, grain, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([which, grain, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       Tensor<T, 3> dx(xv.shape);

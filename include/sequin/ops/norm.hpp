@@ -1,7 +1,7 @@
 /// LayerNorm and RMSNorm over the last axis.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/norm.hpp"
@@ -35,7 +35,7 @@ Tensor<T, Rank> layer_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& weight,
   const index_t rows = x.rows();
   const index_t n = x.cols();
   auto y = Tensor<T, Rank>::empty(x.shape());
-  Tape* const tape = recording(x, weight, bias);
+  Recorder* const tape = recording(x, weight, bias);
   Tensor<T, 1> mean, rstd;
   if (tape != nullptr) {
     mean = Tensor<T, 1>::empty({rows});
@@ -52,7 +52,7 @@ Tensor<T, Rank> layer_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& weight,
   });
   if (tape == nullptr) return y;
   tape->push([x, weight, mean, rstd, rows, n, xv = x.var(), wv = weight.var(), bv = bias.var(),
-              yv = tape->track(y)](Gradients& g) {
+              yv = tape->track(y)](auto& g) -> void {
     const auto dy = g.take(yv);
     if (!dy.defined()) return;
     if (g.wants(xv)) {
@@ -98,7 +98,7 @@ Tensor<T, Rank> rms_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& weight, d
   const index_t rows = x.rows();
   const index_t n = x.cols();
   auto y = Tensor<T, Rank>::empty(x.shape());
-  Tape* const tape = recording(x, weight);
+  Recorder* const tape = recording(x, weight);
   Tensor<T, 1> rstd;
   if (tape != nullptr) rstd = Tensor<T, 1>::empty({rows});
   T* const to = y.data();
@@ -109,7 +109,7 @@ Tensor<T, Rank> rms_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& weight, d
   });
   if (tape == nullptr) return y;
   tape->push([x, weight, rstd, rows, n, xv = x.var(), wv = weight.var(),
-              yv = tape->track(y)](Gradients& g) {
+              yv = tape->track(y)](auto& g) -> void {
     const auto dy = g.take(yv);
     if (!dy.defined()) return;
     if (g.wants(xv)) {

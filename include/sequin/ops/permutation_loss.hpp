@@ -1,7 +1,7 @@
 /// Permutation-invariant training: the loss of the best assignment of estimates to sources.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/assignment.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/ops/elementwise.hpp"
@@ -65,9 +65,9 @@ PermutationLoss<T> permutation_loss(const Tensor<T, 3>& pairwise,
     }
     r.loss.data()[b] = static_cast<T>(sum / static_cast<double>(C));
   }
-  if (Tape* tape = recording(pairwise))
+  if (Recorder* tape = recording(pairwise))
     tape->push([source_of = r.source_of_estimate, pv = pairwise.var(),
-                yv = tape->track(r.loss)](Gradients& g) {
+                yv = tape->track(r.loss)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const index_t n = pv.shape[1];
@@ -129,8 +129,8 @@ Tensor<T, 3> reorder_sources(const Tensor<T, 3>& signals, const Tensor<std::int6
   for (index_t b = 0; b < batch; ++b)
     for (index_t j = 0; j < C; ++j)
       std::copy_n(signals.data() + (b * C + order(b, j)) * n, n, to + (b * C + j) * n);
-  if (Tape* tape = recording(signals))
-    tape->push([rows = order.clone(), xv = signals.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(signals))
+    tape->push([rows = order.clone(), xv = signals.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const index_t sources = xv.shape[1], length = xv.shape[2];

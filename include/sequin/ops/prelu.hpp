@@ -1,7 +1,7 @@
 /// The rectifier with a learned slope.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/column_sum.hpp"
@@ -49,8 +49,9 @@ Tensor<T, Rank> prelu(const Tensor<T, Rank>& x, const Tensor<T, 1>& slope) {
     return y;
   };
   auto y = run(x.data());
-  if (Tape* tape = recording(x, slope))
-    tape->push([run, x, c, one, xv = x.var(), sv = slope.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x, slope))
+    tape->push([run, x, c, one, xv = x.var(), sv = slope.var(),
+                yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       if (g.wants(xv)) g.add(xv, run(dy.data()));

@@ -142,8 +142,8 @@ Tensor<T, 4> prob_sparse_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k,
               maps == nullptr ? nullptr : maps + i * map_rows * a.keys(), scratch);
         }
       });
-  if (Tape* tape = recording(q, k, v))
-    tape->push([a, q, k, v, active, operations, yv = tape->track(out)](Gradients& g) {
+  if (Recorder* tape = recording(q, k, v))
+    tape->push([a, q, k, v, active, operations, yv = tape->track(out)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       Tensor<T, 4> dq(q.shape());

@@ -66,9 +66,9 @@ Tensor<T, 0> quantile_losses(const Tensor<T, Rank>& prediction, const Tensor<T, 
     }
   const double elements = static_cast<double>(rows * count);
   Tensor<T, 0> y({}, static_cast<T>(total / elements));
-  if (Tape* tape = recording(prediction, target))
+  if (Recorder* tape = recording(prediction, target))
     tape->push([prediction, target, levels, rows, count, elements, pv = prediction.var(),
-                tv = target.var(), yv = tape->track(y)](Gradients& g) {
+                tv = target.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const T scale = dy.item() / static_cast<T>(elements);

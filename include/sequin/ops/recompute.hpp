@@ -1,7 +1,7 @@
 /// Trades time for memory: a part of a model whose activations are computed again when needed.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/random.hpp"
 
 #include <cstddef>
@@ -33,9 +33,19 @@ Tensor<T, Rank> as_leaf(const Tensor<T, Rank>& x) {
 
 /// The same values, x's own name given up unless it is a constant of `tape`.
 template <class T, std::size_t Rank>
-Tensor<T, Rank> seen_by(const Tape& tape, const Tensor<T, Rank>& x) {
+Tensor<T, Rank> seen_by(const Recorder& tape, const Tensor<T, Rank>& x) {
   return tape.tracks(x) ? x : x.detach();
 }
+
+/// What is computed a first time without keeping anything, and again to be differentiated.
+class Rehearsal : public Recorder {
+ public:
+  Rehearsal() : Recorder(Mode::kFollow) {}
+};
+class Repetition : public Recorder {
+ public:
+  Repetition() : Recorder(Mode::kRecord) {}
+};
 
 /// While it lives, generators continue from where they were before.
 class ReplayedDraws {
@@ -76,13 +86,13 @@ class ReplayedDraws {
 /// twice. Without a tape it is fn(inputs...).
 template <class F, class... Tensors>
 auto recompute(const F& fn, const std::vector<Generator*>& generators, const Tensors&... inputs) {
-  Tape* const tape = Tape::active();
+  Recorder* const tape = Recorder::active();
   if (tape == nullptr) return fn(inputs...);
   std::vector<Generator> before;
   for (const Generator* generator : generators) before.push_back(*generator);
   const std::tuple<Tensors...> kept(detail::seen_by(*tape, inputs)...);
   auto result = [&] {
-    const Tape follow(Tape::Mode::kFollow);
+    const detail::Rehearsal rehearsal;
     return std::apply([&](const auto&... x) { return fn(detail::as_leaf(x)...); }, kept);
   }();
   auto outputs = detail::as_tuple(result);
@@ -92,7 +102,7 @@ auto recompute(const F& fn, const std::vector<Generator*>& generators, const Ten
   if (depends) {
     const auto vars =
         std::apply([&](auto&... y) { return std::make_tuple(tape->track(y)...); }, outputs);
-    tape->push([fn, generators, before, kept, vars](Gradients& g) {
+    tape->push([fn, generators, before, kept, vars](auto& g) -> void {
       const auto arrived =
           std::apply([&](const auto&... v) { return std::make_tuple(g.take(v)...); }, vars);
       if (!std::apply([](const auto&... dy) { return (... || dy.defined()); }, arrived)) return;
@@ -107,7 +117,7 @@ auto recompute(const F& fn, const std::vector<Generator*>& generators, const Ten
       };
       constexpr auto all = std::index_sequence_for<Tensors...>{};
       const detail::ReplayedDraws replayed(generators, before);
-      Tape inner;
+      detail::Repetition inner;
       const auto again = detail::as_tuple(std::apply(fn, leaves));
       rename(all, false);
       inner.gradients_into(g, [&]<class Into>(Into& into) {

@@ -1,7 +1,7 @@
 /// Sums and means over an axis or over everything.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/ops/elementwise.hpp"
@@ -47,8 +47,8 @@ Tensor<T, OutRank> reduce_axis(const Tensor<T, Rank>& x, std::size_t axis, T fac
     for (index_t i = begin; i < end; ++i)
       to[i] = factor * long_sum(x.data() + i / inner * n * inner + i % inner, n, inner);
   });
-  if (Tape* tape = recording(x))
-    tape->push([axis, factor, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([axis, factor, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const auto kept = dy.template reshaped<Rank>(reduced_shape<Rank>(xv.shape, axis));
@@ -91,8 +91,8 @@ inline constexpr std::true_type keep_axis{};
 template <Scalar T, std::size_t Rank>
 Tensor<T, 0> sum(const Tensor<T, Rank>& x) {
   Tensor<T, 0> y({}, detail::long_sum(x.data(), x.size(), index_t{1}));
-  if (Tape* tape = recording(x))
-    tape->push([xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, Tensor<T, Rank>(xv.shape, dy.item()));
     });

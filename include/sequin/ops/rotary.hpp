@@ -1,7 +1,7 @@
 /// Rotary positions: pairs of elements turned by angles that grow with the position.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/rotary.hpp"
@@ -114,8 +114,8 @@ Tensor<T, 4> rotate(const Tensor<T, 4>& x, const RotaryTable<T>& table,
                      to_string(table.sin.shape()) + ", expected [B or 1, T, R / 2] with R <= P " +
                      "(from x [B, T, H, P] = " + to_string(x.shape()) + ")");
   auto y = detail::turn(x, table, layout, false);
-  if (Tape* tape = recording(x))
-    tape->push([table, layout, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([table, layout, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, detail::turn(dy, table, layout, true));
     });

@@ -1,7 +1,7 @@
 /// ScaleNorm: rows divided by their length.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/row_sum.hpp"
@@ -56,10 +56,10 @@ Tensor<T, Rank> scale_norm(const Tensor<T, Rank>& x, const Tensor<T, 1>& g, doub
           d, to + r * d, [&](const V& v) { return v * factor; }, from);
     }
   });
-  Tape* const tape = recording(x, g);
+  Recorder* const tape = recording(x, g);
   if (tape == nullptr) return y;
   tape->push([x, norm, gain, eps, rows, d, grain, xv = x.var(), gv = g.var(),
-              yv = tape->track(y)](Gradients& gradients) {
+              yv = tape->track(y)](auto& gradients) -> void {
     const auto dy = gradients.take(yv);
     if (!dy.defined()) return;
     auto dots = Tensor<double, 1>::empty({rows});  // of x and dy

@@ -1,13 +1,12 @@
 /// The selective scan of Mamba (version 1), recorded, with its state carried by the caller.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/selective_scan_backward.hpp"
 #include "sequin/ops/time_channel.hpp"
 
-#include <string>
 #include <type_traits>
 
 namespace sequin::inline SEQUIN_ABI {
@@ -96,18 +95,15 @@ struct SelectiveScanCall {
   }
 };
 
-[[noreturn]] inline void scan_shape_error(const char* what, const std::string& found,
-                                          const std::string& expected, const Shape<3>& u) {
-  throw ShapeError("selective_scan: " + std::string(what) + " is " + found + ", expected " +
-                   expected + " (u is " + to_string(u) + ")");
-}
-
 template <Scalar T, std::size_t Rank>
 void check_scan_shape(const char* what, const Tensor<T, Rank>& t, const Shape<Rank>& expected,
                       const char* letters, const Shape<3>& u) {
-  if (t.shape() != expected || !t.defined())
-    scan_shape_error(what, t.defined() ? to_string(t.shape()) : "undefined",
-                     letters + (" = " + to_string(expected)), u);
+  if (!t.defined())
+    fail<ShapeError>({"selective_scan: ", what, " is undefined, expected ", letters, " = ",
+                      expected, " (u is ", u, ")"});
+  if (t.shape() != expected)
+    fail<ShapeError>({"selective_scan: ", what, " is ", t.shape(), ", expected ", letters, " = ",
+                      expected, " (u is ", u, ")"});
 }
 
 template <Scalar T>
@@ -125,17 +121,16 @@ void check_selective_scan(const SelectiveScanCall<T>& call) {
     const Tensor<T, 4>& v = m.varying();
     check_scan_shape(what, v, Shape<4>{u[0], u[1], v.extent(2), states}, "[B, T, G, N]", u);
     if (v.extent(2) < 1 || u[2] % v.extent(2) != 0)
-      throw ShapeError("selective_scan: " + std::string(what) +
-                       " has G=" + std::to_string(v.extent(2)) +
-                       " groups, expected a divisor of E=" + std::to_string(u[2]));
+      fail<ShapeError>({"selective_scan: ", what, " has G=", v.extent(2),
+                        " groups, expected a divisor of E=", u[2]});
   };
   check_matrix("B", call.B);
   check_matrix("C", call.C);
   const index_t b = call.B.groups();
   const index_t c = call.C.groups();
   if (b != c && b != 1 && c != 1)
-    throw ShapeError("selective_scan: B has " + std::to_string(b) + " groups, C has " +
-                     std::to_string(c) + ", expected the same number or 1");
+    fail<ShapeError>(
+        {"selective_scan: B has ", b, " groups, C has ", c, ", expected the same number or 1"});
   const SelectiveScanOptions<T>& o = call.options;
   if (o.D.defined()) check_scan_shape("D", o.D, Shape<1>{u[2]}, "[E]", u);
   if (o.z.defined()) check_scan_shape("z", o.z, u, "[B, T, E]", u);
@@ -222,7 +217,8 @@ void selective_scan_backward(const SelectiveScanCall<T>& call, const Tensor<T, 3
 /// Runs a checked call with the state before in `state`, which gets the state after in place; the
 /// recorded form makes `state` a new value.
 template <Scalar T>
-Tensor<T, 3> run_selective_scan(const SelectiveScanCall<T>& call, Tensor<T, 3>& state, Tape* tape) {
+Tensor<T, 3> run_selective_scan(const SelectiveScanCall<T>& call, Tensor<T, 3>& state,
+                                Recorder* tape) {
   const auto in = call.inputs();
   auto y = Tensor<T, 3>::empty(call.u.shape());
   Tensor<T, 3> checkpoints;
@@ -240,7 +236,7 @@ Tensor<T, 3> run_selective_scan(const SelectiveScanCall<T>& call, Tensor<T, 3>& 
   if (tape != nullptr) {
     const auto yv = tape->track(y);
     const auto sv = tape->track(state);
-    tape->push([call, checkpoints, yv, sv](Gradients& g) {
+    tape->push([call, checkpoints, yv, sv](auto& g) -> void {
       selective_scan_backward(call, checkpoints, yv, sv, g);
     });
   }
@@ -248,7 +244,7 @@ Tensor<T, 3> run_selective_scan(const SelectiveScanCall<T>& call, Tensor<T, 3>& 
 }
 
 template <Scalar T>
-Tape* scan_recording(const SelectiveScanCall<T>& c) noexcept {
+Recorder* scan_recording(const SelectiveScanCall<T>& c) noexcept {
   return recording(c.u, c.delta, c.A, c.B.constant(), c.B.varying(), c.C.constant(), c.C.varying(),
                    c.options.D, c.options.z, c.options.delta_bias, c.options.initial_state);
 }
@@ -292,7 +288,7 @@ Tensor<T, 3> selective_scan(const Tensor<T, 3>& u, const Tensor<T, 3>& delta, co
   options.initial_state = *state;
   const detail::SelectiveScanCall<T> call{u, delta, A, B, C, std::move(options)};
   detail::check_selective_scan(call);
-  Tape* const tape = detail::scan_recording(call);
+  Recorder* const tape = detail::scan_recording(call);
   if (!state->defined()) {
     *state = Tensor<T, 3>(Shape<3>{u.extent(0), u.extent(2), A.extent(1)});
   } else if (tape != nullptr) {

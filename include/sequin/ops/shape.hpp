@@ -1,7 +1,7 @@
 /// Operations that move elements and compute nothing.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/kernels/transpose.hpp"
 
@@ -15,8 +15,8 @@ namespace sequin::inline SEQUIN_ABI {
 template <std::size_t NewRank, class T, std::size_t Rank>
 Tensor<T, NewRank> reshape(const Tensor<T, Rank>& x, const Shape<NewRank>& shape) {
   auto y = x.template reshaped<NewRank>(shape);
-  if (Tape* tape = recording(x))
-    tape->push([xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, dy);
     });
@@ -42,8 +42,8 @@ Tensor<T, Rank> transpose(const Tensor<T, Rank>& x, std::size_t first, std::size
     if (i > second) inner *= x.extent(i);
   }
   kernels::transpose(x.data(), y.data(), outer, x.extent(first), middle, x.extent(second), inner);
-  if (Tape* tape = recording(x))
-    tape->push([first, second, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([first, second, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, transpose(dy, first, second));
     });
@@ -85,8 +85,8 @@ Tensor<T, Rank> slice(const Tensor<T, Rank>& x, std::size_t axis, index_t begin,
   const index_t whole = x.extent(axis) * inner;
   const index_t part = (end - begin) * inner;
   detail::copy_chunks(x.data() + begin * inner, whole, y.data(), part, part, outer);
-  if (Tape* tape = recording(x))
-    tape->push([axis, begin, xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([axis, begin, xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined() || !g.wants(xv)) return;
       Tensor<T, Rank> dx(xv.shape);
@@ -117,8 +117,8 @@ Tensor<T, Rank> concat(const Tensor<T, Rank>& a, const Tensor<T, Rank>& b, std::
   T* const to = y.data();
   detail::copy_chunks(a.data(), part_a, to, whole, part_a, outer);
   detail::copy_chunks(b.data(), part_b, to + part_a, whole, part_b, outer);
-  if (Tape* tape = recording(a, b))
-    tape->push([axis, av = a.var(), bv = b.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(a, b))
+    tape->push([axis, av = a.var(), bv = b.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const index_t cut = av.shape[axis];

@@ -1,7 +1,7 @@
 /// Scale-invariant signal-to-distortion ratio (SI-SDR, also called SI-SNR) with its gradient.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/si_sdr.hpp"
@@ -104,9 +104,9 @@ Tensor<T, 3> si_sdr_pairwise(const Tensor<T, 3>& estimate, const Tensor<T, 3>& s
       }
     }
   });
-  if (Tape* tape = recording(estimate, source))
+  if (Recorder* tape = recording(estimate, source))
     tape->push([e, s, counted, pairs, ev = estimate.var(), sv = source.var(),
-                yv = tape->track(y)](Gradients& g) {
+                yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const index_t rows = e.extent(1), columns = s.extent(1), samples = e.extent(2);

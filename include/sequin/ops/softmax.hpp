@@ -1,7 +1,7 @@
 /// Softmax over the last axis.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/softmax.hpp"
@@ -20,9 +20,9 @@ Tensor<T, Rank> row_map(const Tensor<T, Rank>& x, Forward forward, Backward back
   parallel_for(rows, 4096 / (n + 1) + 1, [&](index_t begin, index_t end) {
     forward(x.data() + begin * n, end - begin, n, to + begin * n);
   });
-  if (Tape* tape = recording(x)) {
+  if (Recorder* tape = recording(x)) {
     const auto yv = tape->track(y);
-    tape->push([y, n, rows, backward, xv = x.var(), yv](Gradients& g) {
+    tape->push([y, n, rows, backward, xv = x.var(), yv](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       auto dx = Tensor<T, Rank>::empty(y.shape());

@@ -1,7 +1,7 @@
 /// The negative log-likelihood of Student's t: a forecast with its own width and heavy tails.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/error.hpp"
 
 #include <cmath>
@@ -64,9 +64,9 @@ Tensor<T, 0> student_t_loss(const Tensor<T, Rank>& location, const Tensor<T, Ran
              std::lgamma((nu + 1) / 2) + (nu + 1) / 2 * std::log1p(z * z / nu);
   }
   Tensor<T, 0> y({}, static_cast<T>(total / static_cast<double>(n)));
-  if (Tape* tape = recording(location, scale, degrees, target))
+  if (Recorder* tape = recording(location, scale, degrees, target))
     tape->push([location, scale, degrees, target, n, mv = location.var(), sv = scale.var(),
-                nv = degrees.var(), tv = target.var(), yv = tape->track(y)](Gradients& g) {
+                nv = degrees.var(), tv = target.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       const double share = static_cast<double>(dy.item()) / static_cast<double>(n);

@@ -1,7 +1,7 @@
 /// Swaps time-major [B, T, E] and channel-major [B, E, T] tensors.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/lane_transpose.hpp"
@@ -21,8 +21,8 @@ Tensor<T, 3> swap_time_channels(const Tensor<T, 3>& x) {
     for (index_t b = begin; b < end; ++b)
       kernels::transpose(from + b * n, shape[1], shape[2], shape[1], to + b * n, shape[2]);
   });
-  if (Tape* tape = recording(x)) {
-    tape->push([xv = x.var(), yv = tape->track(y)](Gradients& g) {
+  if (Recorder* tape = recording(x)) {
+    tape->push([xv = x.var(), yv = tape->track(y)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (dy.defined()) g.add(xv, swap_time_channels(dy));
     });

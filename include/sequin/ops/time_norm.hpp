@@ -1,7 +1,7 @@
 /// Norms whose statistics run over time: of a whole utterance, or of each of its channels.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/column_sum.hpp"
@@ -121,10 +121,10 @@ Tensor<T, 3> time_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight, const 
         },
         x.data() + at, mean + b * c, rstd + b * c, w.data(), shift.data());
   });
-  Tape* const tape = recording(x, weight, bias);
+  Recorder* const tape = recording(x, weight, bias);
   if (tape == nullptr) return y;
   tape->push([x, w, m, batch, steps, c, global, xv = x.var(), wv = weight.var(), bv = bias.var(),
-              yv = tape->track(y)](Gradients& g) {
+              yv = tape->track(y)](auto& g) -> void {
     const auto dy = g.take(yv);
     if (!dy.defined()) return;
     const T* const means = m.mean.data();
@@ -244,10 +244,10 @@ Tensor<T, 3> cumulative_norm(const Tensor<T, 3>& x, const Tensor<T, 1>& weight,
           x.data() + r * c, w.data(), shift.data());
     }
   });
-  Tape* const tape = recording(x, weight, bias);
+  Recorder* const tape = recording(x, weight, bias);
   if (tape == nullptr) return y;
   tape->push([x, w, means, rstds, batch, steps, c, xv = x.var(), wv = weight.var(), bv = bias.var(),
-              yv = tape->track(y)](Gradients& g) {
+              yv = tape->track(y)](auto& g) -> void {
     const auto dy = g.take(yv);
     if (!dy.defined()) return;
     std::vector<double> dw(static_cast<std::size_t>(c)), db(static_cast<std::size_t>(c));

@@ -1,7 +1,7 @@
 /// The largest entries of the last axis.
 #pragma once
 
-#include "sequin/autograd/tape.hpp"
+#include "sequin/autograd/recorder.hpp"
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/kernels/top_k.hpp"
@@ -34,8 +34,8 @@ TopK<T> top_k(const Tensor<T, 2>& x, index_t k) {
     kernels::top_k_forward(x.data() + begin * n, end - begin, n, k, values + begin * k,
                            indices + begin * k);
   });
-  if (Tape* tape = recording(x))
-    tape->push([at = top.indices, xv = x.var(), yv = tape->track(top.values)](Gradients& g) {
+  if (Recorder* tape = recording(x))
+    tape->push([at = top.indices, xv = x.var(), yv = tape->track(top.values)](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
       Tensor<T, 2> dx(xv.shape);

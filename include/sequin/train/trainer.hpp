@@ -1,6 +1,7 @@
 /// The loop behind `train`: steps, validation, checkpoints, and the state that they move.
 #pragma once
 
+#include "sequin/autograd/tape.hpp"
 #include "sequin/train/batch_source.hpp"
 #include "sequin/train/checkpoint.hpp"
 #include "sequin/train/early_stopping.hpp"
