@@ -158,9 +158,9 @@ SEQUIN_NO_INLINE void conv_rows(const T* const (&start)[kConvTile], const T* wei
   }
   index_t c = 0;
   for (; c + lanes <= width; c += lanes) {
-    if constexpr (Steps == kConvTile && Taps > 0) {
-      SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i)
-          simd::prefetch(row[Taps - 1 + i] + ahead + c);
+    if constexpr (Steps == kConvTile) {
+      const index_t newest = (Taps > 0 ? Taps : taps) - 1;
+      SEQUIN_UNROLL for (index_t i = 0; i < Steps; ++i) simd::prefetch(row[newest + i] + ahead + c);
     }
     conv_tile<Steps, Taps>(
         from, weight, row, taps, silu, to, c, [](const T* at) { return simd::load<T>(at); },

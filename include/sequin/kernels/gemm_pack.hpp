@@ -122,7 +122,10 @@ void pack_a(const T* a, index_t a_row, index_t a_k, index_t rows, index_t depth,
       if (Rows != kTileRows<T> || a_k == 1 || a_row != 1)
         return pack_rows(from, a_row, a_k, index_t{Rows}, count, out);
       // Values that lie side by side already: whole registers where the compiler knows how many.
-      for (index_t k = 0; k < count; ++k, from += a_k, out += Rows) std::copy_n(from, Rows, out);
+      for (index_t k = 0; k < count; ++k, from += a_k, out += Rows) {
+        SEQUIN_UNROLL
+        for (index_t i = 0; i < Rows; ++i) out[i] = from[i];
+      }
     });
   }
 }
