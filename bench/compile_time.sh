@@ -27,26 +27,31 @@ unit attention ops/attention.hpp 'Tensor<float, 4> f(const Tensor<float, 4>& x) 
 unit block blocks/attention_layer.hpp 'Tensor<float, 3> f(const AttentionLayer<float>& a, const Tensor<float, 3>& x) { return a.forward(x, x, x); }'
 unit itransformer models/itransformer.hpp 'Tensor<float, 3> f(const ITransformer<float>& m, const Tensor<float, 3>& x) { return m.forward(x); }'
 unit mamba models/mamba.hpp 'Tensor<float, 3> f(const Mamba<float>& m, const Tensor<std::int64_t, 2>& x) { return m.forward(x); }'
+unit gradients 'autograd/tape.hpp models/itransformer.hpp' 'Gradients f(const ITransformer<float>& m, const Tensor<float, 3>& x) { Tape tape; const auto y = m.forward(x); return tape.gradients(y, y); }'
 unit session 'models/mamba.hpp stream/session.hpp' 'float f(Session<Mamba<float>>& s, std::int64_t t) { return s.step({&t, 1})[0]; }'
 unit config io/config.hpp 'double f() { return Config::load("x").get_double("x", 1.0); }'
 unit loader 'io/load_model.hpp models/itransformer.hpp' 'ITransformer<float> f() { return load_model<ITransformer<float>>("x"); }'
 unit everything sequin.hpp ''
 
-seconds() { # name, flags
+seconds() { # name, compiler flags
   name=$1
   shift
-  best=
-  for _ in $(seq "${TURNS:-3}"); do
-    t=$( { /usr/bin/env time -f '%U %S' "$compiler" -std=c++20 "$@" -Iinclude \
-      -isystem /usr/include/eigen3 -c -o /dev/null "$work/$name.cpp" >/dev/null; } 2>&1 |
-      awk 'END { print $1 + $2 }')
-    best=$(echo "$t $best" | awk '{ print (NF == 1 || $1 < $2) ? $1 : $2 }')
-  done
-  echo "$best"
+  { /usr/bin/env time -f '%U %S' "$compiler" -std=c++20 "$@" -Iinclude \
+    -isystem /usr/include/eigen3 -c -o /dev/null "$work/$name.cpp" >/dev/null; } 2>&1 |
+    awk 'END { print $1 + $2 }'
 }
-base=$(seconds eigen "$@")
-printf '%-14s %8s %16s   (<Eigen/Core>: %s s)\n' unit header-only sequin::compiled "$base"
+# By turns, and of the turns' quotients the median: a machine's speed changes within seconds.
+printf '%-14s %17s %17s %17s\n' unit header-only sequin::compiled '<Eigen/Core>'
 for name in ${UNITS:-$units}; do
-  echo "$name $(seconds "$name" "$@") $(seconds "$name" "$@" -DSEQUIN_COMPILED) $base" |
-    awk '{ printf "%-14s %6.2f s %5.2f %6.2f s %5.2f\n", $1, $2, $2 / $4, $3, $3 / $4 }'
+  for _ in $(seq "${TURNS:-3}"); do
+    echo "$(seconds eigen "$@") $(seconds "$name" "$@") $(seconds "$name" "$@" -DSEQUIN_COMPILED)"
+  done | awk -v name="$name" '
+    function median(v, n,   i, j, t) {
+      for (i = 2; i <= n; ++i)
+        for (j = i; j > 1 && v[j] < v[j - 1]; --j) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
+      return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+    }
+    { e[NR] = $1; h[NR] = $2; c[NR] = $3; hq[NR] = $2 / $1; cq[NR] = $3 / $1 }
+    END { printf "%-14s %8.2f s %6.2f %8.2f s %6.2f %15.2f s\n", name, median(h, NR),
+                 median(hq, NR), median(c, NR), median(cq, NR), median(e, NR) }'
 done

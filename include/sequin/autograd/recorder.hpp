@@ -140,7 +140,7 @@ class Recorder {
   /// For operations: makes `y` a value of this tape and returns its name.
   template <class T, std::size_t Rank>
   Var<T, Rank> track(Tensor<T, Rank>& y) {
-    y.set_var((serial_ << 32) | ++last_);
+    y.set_var(next_id());
     return y.var();
   }
 
@@ -156,7 +156,7 @@ class Recorder {
     // Opaque: compilers take it that a template's instance exists.
     const Run how = simd::opaque(Run{&Kept::run});
     if (how == nullptr) detail::fail_without_gradient();
-    nodes_.emplace_back(new Kept(how, std::forward<Backward>(backward)));
+    keep(new Kept(how, std::forward<Backward>(backward)));
   }
 
   /// True when `x` is a value of this tape or a leaf that asks for a gradient.
@@ -237,6 +237,10 @@ class Recorder {
 #endif
     F f;
   };
+
+  // Cold, and with them what an operation does to record: short code, out of the way of inference.
+  SEQUIN_COLD std::uint64_t next_id() noexcept { return (serial_ << 32) | ++last_; }
+  SEQUIN_COLD void keep(Node* node) { nodes_.emplace_back(node); }
 
   std::uint64_t serial_;
   std::uint64_t last_ = 0;
