@@ -44,14 +44,15 @@ seconds() { # name, compiler flags
 printf '%-14s %17s %17s %17s\n' unit header-only sequin::compiled '<Eigen/Core>'
 for name in ${UNITS:-$units}; do
   for _ in $(seq "${TURNS:-3}"); do
-    echo "$(seconds eigen "$@") $(seconds "$name" "$@") $(seconds "$name" "$@" -DSEQUIN_COMPILED)"
+    echo "$(seconds eigen "$@") $(seconds "$name" "$@")" \
+      "$(seconds eigen "$@") $(seconds "$name" "$@" -DSEQUIN_COMPILED)"
   done | awk -v name="$name" '
     function median(v, n,   i, j, t) {
       for (i = 2; i <= n; ++i)
         for (j = i; j > 1 && v[j] < v[j - 1]; --j) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
       return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
     }
-    { e[NR] = $1; h[NR] = $2; c[NR] = $3; hq[NR] = $2 / $1; cq[NR] = $3 / $1 }
+    { e[NR] = $1; h[NR] = $2; c[NR] = $4; hq[NR] = 2 * $2 / ($1 + $3); cq[NR] = $4 / $3 }
     END { printf "%-14s %8.2f s %6.2f %8.2f s %6.2f %15.2f s\n", name, median(h, NR),
                  median(hq, NR), median(c, NR), median(cq, NR), median(e, NR) }'
 done
