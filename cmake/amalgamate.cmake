@@ -5,8 +5,8 @@
 #   cmake -DHEADERS="models/mamba.hpp;train/trainer.hpp" -DOUTPUT=mine.hpp -P cmake/amalgamate.cmake
 #
 # MODEL takes the model with what belongs to it, io/load_model.hpp and, where it streams,
-# stream/session.hpp; to train it as well, name autograd/tape.hpp among HEADERS. Several such files may be included together and in any order, but not beside
-# Sequin's own headers in one file.
+# stream/session.hpp; to train it as well, name autograd/tape.hpp among HEADERS. Several such files
+# may be included together and in any order, but not beside Sequin's own headers in one file.
 cmake_minimum_required(VERSION 3.21)
 cmake_path(SET root NORMALIZE "${CMAKE_CURRENT_LIST_DIR}/..")
 

@@ -148,7 +148,7 @@ class Recorder {
   /// after all operations recorded later. It captures `Var`s of what it needs only the name of and
   /// tensors of what it needs the elements of; an output that got no gradient gives an undefined
   /// tensor from `take`. As `(auto& g) -> void` its body is read only where it is compiled. Throws
-  /// Error when no file that pushes it includes autograd/tape.hpp.
+  /// Error when no file that pushes it includes autograd/tape.hpp, std::bad_alloc.
   template <std::invocable<Gradients&> Backward>
   void push(Backward&& backward) {
     if (mode_ != Mode::kRecord) return;
@@ -240,7 +240,10 @@ class Recorder {
 
   // Cold, and with them what an operation does to record: short code, out of the way of inference.
   SEQUIN_COLD std::uint64_t next_id() noexcept { return (serial_ << 32) | ++last_; }
-  SEQUIN_COLD void keep(Node* node) { nodes_.emplace_back(node); }
+  SEQUIN_COLD void keep(Node* node) {
+    std::unique_ptr<Node, Free> owned(node);
+    nodes_.push_back(std::move(owned));
+  }
 
   std::uint64_t serial_;
   std::uint64_t last_ = 0;

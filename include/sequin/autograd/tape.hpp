@@ -7,7 +7,8 @@ namespace sequin::inline SEQUIN_ABI {
 
 /// Records what this thread computes from tensors that ask for a gradient, from construction to
 /// destruction; of nested tapes the innermost records. Not copied, not moved, used by its thread.
-/// Operations are recorded in files that include this header; in others they throw Error.
+/// Operations are recorded in files that include this header; in others they throw Error, unless
+/// one that does has the same operation.
 ///
 ///     Tape tape;
 ///     auto loss = mse_loss(model.forward(x), target);
