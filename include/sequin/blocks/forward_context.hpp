@@ -51,7 +51,7 @@ struct ForwardContext {
   /// batch and moves its running statistics.
   Generator* dropout_generator = nullptr;
   /// The address of a std::vector<Tensor<T, 4>> to receive each attention layer's map.
-  AttentionMaps<T> attention_maps;
+  AttentionMaps<T> attention_maps = nullptr;
   /// Where ProbSparse attention gets its sampled keys from (blocks/key_sampler.hpp); nullptr: drawn
   /// from a fixed seed in each forward pass, so that the same input gives the same result.
   KeySampler* key_sampler = nullptr;
