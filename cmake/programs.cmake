@@ -41,6 +41,10 @@ if(SEQUIN_MPI)
   endif()
 endif()
 
+# Archives of NumPy, io/npz.hpp: tested where there is a zlib.
+find_package(ZLIB QUIET)
+set(SEQUIN_HAS_ZLIB ${ZLIB_FOUND})
+
 # Audio files, for the programs that read them: libsndfile and libsamplerate, which do not come with
 # CMake packages everywhere. Without them the same functions say what is missing.
 find_path(SEQUIN_SNDFILE_INCLUDE sndfile.h)

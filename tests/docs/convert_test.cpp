@@ -2,6 +2,10 @@
 #include "sequin/io/npy.hpp"
 #include "sequin/ops/elementwise.hpp"
 
+#if __has_include(<zlib.h>)
+#include "sequin/io/npz.hpp"
+#endif
+
 #include "docs/working_folder.hpp"
 #include "support/catch.hpp"
 
@@ -14,4 +18,9 @@ TEST_CASE("docs: the code of convert.md reads an array and writes one") {
   write_npy("x.npy", given);
 #include "from_docs/convert/arrays.inc"
   CHECK(y(1, 2, 0) == 3.0F);
+#if __has_include(<zlib.h>)
+#include "from_docs/convert/archive-of-arrays.inc"
+  CHECK(input(1, 2, 0) == 1.5F);
+  CHECK(archive.tensor<double, 3>("output")(1, 2, 0) == 3.0);
+#endif
 }

@@ -67,6 +67,7 @@ void fuzz_sharded_index(std::span<const std::byte> bytes);
 void fuzz_config(std::span<const std::byte> bytes);
 void fuzz_csv(std::span<const std::byte> bytes);
 void fuzz_npy(std::span<const std::byte> bytes);
+void fuzz_npz(std::span<const std::byte> bytes);
 void fuzz_wav(std::span<const std::byte> bytes);
 void fuzz_tokenizer(std::span<const std::byte> bytes);
 void fuzz_checkpoint(std::span<const std::byte> bytes);

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Writes the seeds that were made by hand into corpus/: python3 make_seeds.py"""
+import io
 import json
 import os
 import struct
+import warnings
+import zipfile
 
 here = os.path.dirname(os.path.abspath(__file__))
 
@@ -164,6 +167,48 @@ def make_npy():
     seed("expression", array("__import__('os')", "(2*3,)"), six)
 
 
+def make_npz():
+    def npy(values):
+        head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({len(values)},), }}\n".encode()
+        data = struct.pack(f"<{len(values)}f", *values)
+        return b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head + data
+
+    def archive(name, members, method=zipfile.ZIP_STORED, piped=False, comment=b"", wide=False):
+        class Pipe(io.BytesIO):  # cannot go back to write the sizes
+            def seekable(self):
+                return not piped
+
+            def tell(self):
+                if piped:
+                    raise OSError
+                return super().tell()
+
+        out = Pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a name twice
+            with zipfile.ZipFile(out, "w", method) as z:
+                for member, data in members:
+                    info = zipfile.ZipInfo(member)
+                    info.compress_type = method
+                    with z.open(info, "w", force_zip64=wide) as f:
+                        f.write(data)
+                z.comment = comment
+        put("npz", name, out.getvalue())
+
+    three = npy([1, 2, 3])
+    archive("stored", [("x.npy", three), ("y.npy", npy([4]))])
+    archive("deflated", [("x.npy", three), ("y.npy", npy([4]))], zipfile.ZIP_DEFLATED)
+    archive("zeros", [("x.npy", npy([0] * 20000))], zipfile.ZIP_DEFLATED)
+    archive("piped", [("x.npy", three)], zipfile.ZIP_DEFLATED, piped=True)
+    archive("wide", [("x.npy", three)], wide=True)
+    archive("lzma", [("x.npy", three)], zipfile.ZIP_LZMA)
+    archive("comment", [("x.npy", three)], comment=b"PK\5\6 a note")
+    archive("empty", [])
+    archive("paths", [("../x.npy", three), ("/etc/y.npy", three), ("a/b.txt", b"text")])
+    archive("twice", [("x.npy", three), ("x.npy", three)])
+    archive("no_array", [("x.npy", b"text")])
+
+
 def chunk(name, data):
     return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
@@ -299,6 +344,7 @@ make_index()
 make_config()
 make_csv()
 make_npy()
+make_npz()
 make_wav()
 make_tokenizer()
 make_checkpoint()

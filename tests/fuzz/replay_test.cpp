@@ -37,6 +37,9 @@ TEST_CASE("fuzz: tables are read or refused") { replay("csv", fuzz_csv); }
 TEST_CASE("fuzz: arrays of NumPy are read or refused") { replay("npy", fuzz_npy); }
 TEST_CASE("fuzz: tokenizers are read or refused") { replay("tokenizer", fuzz_tokenizer); }
 TEST_CASE("fuzz: checkpoints are read or refused") { replay("checkpoint", fuzz_checkpoint); }
+#if SEQUIN_FUZZ_ZLIB
+TEST_CASE("fuzz: archives of NumPy are read or refused") { replay("npz", fuzz_npz); }
+#endif
 #if SEQUIN_FUZZ_AUDIO
 TEST_CASE("fuzz: audio files are read or refused") { replay("wav", fuzz_wav); }
 #endif

@@ -27,14 +27,14 @@ class NpyFile {
   /// Throws LoadError: "FILE: header: expected ..., found ...".
   explicit NpyFile(const std::filesystem::path& path, const NpyLimits& limits = {})
       : label_(detail::printable(path.string(), 400)),
-        mapping_(std::make_shared<const MappedFile>(path)),
-        bytes_(mapping_->bytes()),
+        bytes_(map(path)),
         header_(detail::parse_npy(bytes_, label_, limits)) {}
 
-  /// From memory that outlives the result; `label` begins the messages.
+  /// From memory that outlives the result, or that `owner` keeps alive; `label` begins the
+  /// messages.
   static NpyFile from_memory(std::span<const std::byte> bytes, std::string label = "memory",
-                             const NpyLimits& limits = {}) {
-    return NpyFile(bytes, std::move(label), limits);
+                             const NpyLimits& limits = {}, std::shared_ptr<const void> owner = {}) {
+    return NpyFile(bytes, std::move(label), limits, std::move(owner));
   }
 
   DType dtype() const noexcept { return header_.dtype; }
@@ -72,10 +72,19 @@ class NpyFile {
   }
 
  private:
-  NpyFile(std::span<const std::byte> bytes, std::string label, const NpyLimits& limits)
+  NpyFile(std::span<const std::byte> bytes, std::string label, const NpyLimits& limits,
+          std::shared_ptr<const void> owner)
       : label_(std::move(label)),
+        owner_(std::move(owner)),
         bytes_(bytes),
         header_(detail::parse_npy(bytes_, label_, limits)) {}
+
+  std::span<const std::byte> map(const std::filesystem::path& path) {
+    auto mapping = std::make_shared<const MappedFile>(path);
+    const auto bytes = mapping->bytes();
+    owner_ = std::move(mapping);
+    return bytes;
+  }
 
   template <class T, std::size_t Rank>
   static void to_row_major(const T* from, const Shape<Rank>& shape, T* to) {
@@ -97,7 +106,7 @@ class NpyFile {
   }
 
   std::string label_;
-  std::shared_ptr<const MappedFile> mapping_;
+  std::shared_ptr<const void> owner_;
   std::span<const std::byte> bytes_;
   detail::NpyHeader header_;
 };
