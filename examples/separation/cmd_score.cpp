@@ -7,6 +7,8 @@
 
 #include "sequin/io/json_writer.hpp"
 #include "sequin/io/load_model.hpp"
+#include "sequin/models/causal_mossformer2.hpp"
+#include "sequin/models/mossformer2.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -26,9 +28,9 @@ struct ScoreArguments {
   sequin_cli::SessionOptions session;
 };
 
-int run_score(const ScoreArguments& a) {
-  const sequin_cli::ThreadScope threads(a.session);
-  const auto model = sequin::load_for_inference<sequin::MossFormer2<float>>(a.model);
+template <class Model>
+int score_model(const ScoreArguments& a) {
+  const auto model = sequin::load_for_inference<Model>(a.model);
   const auto rate = static_cast<int>(model.config().sampling_rate);
   MixtureOptions options;
   options.samples = static_cast<index_t>(std::llround(a.seconds * rate));
@@ -54,6 +56,13 @@ int run_score(const ScoreArguments& a) {
         quality.mean, gain.mean, gain.deviation, gain.median, gain.tenth);
   }
   return 0;
+}
+
+int run_score(const ScoreArguments& a) {
+  const sequin_cli::ThreadScope threads(a.session);
+  const auto config = sequin::Config::load(std::filesystem::path(a.model) / "config.json");
+  return is_causal(config) ? score_model<sequin::CausalMossFormer2<float>>(a)
+                           : score_model<sequin::MossFormer2<float>>(a);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// separation train: MossFormer2 on mixtures made on the spot, SI-SDR with permutations.
+// separation train: MossFormer2 or its causal form on mixtures made on the spot, SI-SDR with permutations.
 #include "commands.hpp"
 #include "mixtures.hpp"
 
@@ -9,6 +9,7 @@
 
 #include "sequin/io/json_writer.hpp"
 #include "sequin/io/load_model.hpp"
+#include "sequin/models/causal_mossformer2.hpp"
 #include "sequin/models/mossformer2.hpp"
 #include "sequin/ops/permutation_loss.hpp"
 #include "sequin/train/train.hpp"
@@ -36,7 +37,7 @@ struct TrainArguments {
   sequin_cli::SessionOptions session;
 
   void add_to(CLI::App* cmd) {
-    cmd->add_option("config", config, "config.json of a MossFormer2 that separates two speakers")
+    cmd->add_option("config", config, "config.json of a network that separates two speakers")
         ->required();
     cmd->add_option("--speech", speech, "folder with train/VOICE/*.wav and validation/VOICE/*.wav")
         ->required();
@@ -107,10 +108,9 @@ struct Clocks {
   }
 };
 
-int run_train(const TrainArguments& a) {
-  const sequin_cli::ThreadScope threads(a.session);
-  const Config config = Config::load(a.config);
-  const MossFormer2Config sizes = MossFormer2Config::read(config);
+template <class Model>
+int train_model(const TrainArguments& a, const Config& config) {
+  const auto sizes = Model::Config::read(config);
   if (!sizes.separates() || sizes.num_spks != 2)
     throw ConfigError(config.label() + ": expected a network that separates two speakers");
   const auto rate = static_cast<int>(sizes.sampling_rate);
@@ -121,7 +121,7 @@ int run_train(const TrainArguments& a) {
   options.speed = a.speed;
   const Mixtures mixtures(read_voices(speech / "train", rate), options);
 
-  MossFormer2<float> model(sizes);
+  Model model(sizes);
   Generator generator(a.seed);
   if (a.from.empty())
     model.initialize(generator);
@@ -175,6 +175,13 @@ int run_train(const TrainArguments& a) {
   if (!result.interrupted) return 0;
   std::fprintf(stderr, "stopped; continue with --resume\n");
   return 1;
+}
+
+int run_train(const TrainArguments& a) {
+  const sequin_cli::ThreadScope threads(a.session);
+  const Config config = Config::load(a.config);
+  return is_causal(config) ? train_model<CausalMossFormer2<float>>(a, config)
+                           : train_model<MossFormer2<float>>(a, config);
 }
 
 }  // namespace

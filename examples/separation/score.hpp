@@ -4,7 +4,6 @@
 #include "mixtures.hpp"
 
 #include "sequin/core/no_grad.hpp"
-#include "sequin/models/mossformer2.hpp"
 #include "sequin/train/separation_metrics.hpp"
 
 #include <array>
@@ -37,8 +36,8 @@ inline Spread spread_of(std::vector<double> values) {
 }
 
 /// Each mixture is separated whole; `progress(done)` after each.
-template <class Progress>
-Scores score(const sequin::MossFormer2<float>& model, const Mixtures& mixtures, index_t count,
+template <class Model, class Progress>
+Scores score(const Model& model, const Mixtures& mixtures, index_t count,
              std::uint64_t seed, const Progress& progress) {
   const sequin::NoGrad no_grad;
   sequin::Generator generator(seed);

@@ -8,6 +8,7 @@
 #include "sequin/autograd/tape.hpp"
 #include "sequin/core/arena.hpp"
 #include "sequin/io/load_model.hpp"
+#include "sequin/models/causal_mossformer2.hpp"
 #include "sequin/models/informer.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
@@ -190,6 +191,21 @@ int bench_mossformer2(const BenchArguments& a) {
   return kDone;
 }
 
+int bench_causal_mossformer2(const BenchArguments& a) {
+  const auto model = timed(a, load_for_inference<CausalMossFormer2<float>>);
+  Generator generator(1);
+  const auto samples = static_cast<index_t>(std::llround(a.seconds * model.config().sampling_rate));
+  const auto x = noise<2>({a.batch, (std::max)(samples, index_t{1})}, generator);
+  report_forward(a, "forward", (std::max)(a.repeat / 10, 3), static_cast<double>(x.size()),
+                 "samples", [&] { model.separate(x); });
+  Session session(model, a.batch);
+  const auto now = noise<1>(Shape<1>{a.batch * model.stream_width()}, generator);
+  const auto step = [&] { session.step(now.span()); };
+  report(a, "step", sequin_examples::measure(step, 10 * a.repeat), static_cast<double>(now.size()),
+         "samples", session.arena_bytes());
+  return kDone;
+}
+
 int bench_mamba(const BenchArguments& a) {
   const auto model = timed(a, load_for_inference<Mamba<float>>);
   Generator generator(1);
@@ -235,6 +251,7 @@ int bench_model(const BenchArguments& a) {
   if (name.starts_with("informer")) return bench_informer(a);
   if (name == "mamba") return bench_mamba(a);
   if (name == "mossformer2") return bench_mossformer2(a);
+  if (name == "causal_mossformer2") return bench_causal_mossformer2(a);
   if (name == "time_moe") return bench_time_moe(a);
   throw ConfigError(config.label() + ": bench: expected a whole model, found " + name +
                     " (blocks are measured by the programs in bench/)");

@@ -3,6 +3,7 @@
 #include "models.hpp"
 
 #include "sequin/io/load_model.hpp"
+#include "sequin/models/causal_mossformer2_config.hpp"
 #include "sequin/models/informer_config.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
@@ -145,6 +146,23 @@ double multiply_adds(const MossFormer2Config& c, double frames, index_t batch) {
          (n * d + static_cast<double>(c.num_repeats) * stack + heads + codec);
 }
 
+double multiply_adds(const CausalMossFormer2Config& c, double frames, index_t batch) {
+  const auto d = static_cast<double>(c.channels);
+  const auto n = static_cast<double>(c.in_channels);
+  const auto q = static_cast<double>(c.query_key_dim);
+  const auto i = static_cast<double>(c.inner_channels);
+  const auto speakers = static_cast<double>(c.num_spks);
+  const auto ff = [&](double in, double out) { return (in + static_cast<double>(c.taps)) * out; };
+  const double attention = static_cast<double>(c.group_size) * (q + 4 * d) + 8 * q * d;
+  const double gau = ff(d, 4 * d) + ff(d, q) + ff(2 * d, d) + attention;
+  const double fsmn =
+      2 * d * i + 2 * ff(i, i) + 2 * i * i + i * static_cast<double>(c.lorder);
+  const double heads = speakers * (3 * d * d + d * n);
+  const double codec = (1 + speakers) * n * static_cast<double>(c.encoder_kernel_size);
+  return static_cast<double>(batch) * frames *
+         (n * d + static_cast<double>(c.num_layers) * (gau + fsmn) + heads + codec);
+}
+
 int info(const InfoArguments& a) {
   const Config config = Config::load(std::filesystem::path(a.dir) / "config.json");
   const ModelInfo& model = model_of(config);
@@ -171,6 +189,11 @@ int info(const InfoArguments& a) {
     work = multiply_adds(c, a);
     given = "[" + std::to_string(a.batch) + ", " + std::to_string(a.length) + ", " +
             std::to_string(c.input_size) + "]";
+  } else if (name == "causal_mossformer2") {
+    const auto c = CausalMossFormer2Config::read(config);
+    const auto samples = static_cast<index_t>(std::llround(a.seconds * c.sampling_rate));
+    work = multiply_adds(c, static_cast<double>((samples + c.hop() - 1) / c.hop() + 1), a.batch);
+    given = "[" + std::to_string(a.batch) + ", " + std::to_string(samples) + "]";
   } else if (name == "mossformer2") {
     const auto c = MossFormer2Config::read(config);
     const auto samples = static_cast<index_t>(std::llround(a.seconds * c.sampling_rate));

@@ -4,6 +4,7 @@
 
 #include "sequin/core/random.hpp"
 #include "sequin/io/load_model.hpp"
+#include "sequin/models/causal_mossformer2.hpp"
 #include "sequin/models/informer.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
@@ -59,6 +60,8 @@ int init(const InitArguments& a) {
     count = draw<Mamba<float>>(config, a);
   } else if (name == "mossformer2") {
     count = draw<MossFormer2<float>>(config, a);
+  } else if (name == "causal_mossformer2") {
+    count = draw<CausalMossFormer2<float>>(config, a);
   } else if (name == "time_moe") {
     count = draw<TimeMoe<float>>(config, a);
   } else {

@@ -66,12 +66,16 @@ inline std::size_t least_samples(const sequin::MossFormer2Config& c) {
 }
 
 /// Throws LoadError naming `input` for audio shorter than that.
+inline void check_length(std::size_t least, int rate, std::size_t samples,
+                         const std::string& input) {
+  if (samples < least)
+    throw sequin::LoadError(input + ": expected at least " + std::to_string(least) +
+                            " samples at " + std::to_string(rate) + " Hz, found " +
+                            std::to_string(samples));
+}
 inline void check_length(const sequin::MossFormer2Config& c, std::size_t samples,
                          const std::string& input) {
-  if (samples < least_samples(c))
-    throw sequin::LoadError(input + ": expected at least " + std::to_string(least_samples(c)) +
-                            " samples at " + std::to_string(static_cast<int>(c.sampling_rate)) +
-                            " Hz, found " + std::to_string(samples));
+  check_length(least_samples(c), static_cast<int>(c.sampling_rate), samples, input);
 }
 
 /// mixture (T) at the model's rate -> T samples a speaker. `progress` as separate_long has it.

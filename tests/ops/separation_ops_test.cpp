@@ -36,10 +36,17 @@ Tensor<double, 3> reference_attention(const ChunkAttentionInputs<double>& in,
           const double a = dot(in.quad_q, in.quad_k, b, s, t) / static_cast<double>(g);
           weight = a > 0 ? a * a : 0;
         }
+        double share = 1;  // of the group of t in what s remembers
+        if (o.mean_decay > 0) {
+          double total = 0;
+          for (index_t j = 0; j < s / g; ++j)
+            total += std::pow(o.mean_decay, static_cast<double>(s / g - 1 - j));
+          share = std::pow(o.mean_decay, static_cast<double>(s / g - 1 - t / g)) / total;
+        }
         if (!o.causal)
           weight += dot(in.lin_q, in.lin_k, b, s, t) / static_cast<double>(n);
         else if (t / g < s / g)
-          weight += dot(in.lin_q, in.lin_k, b, s, t) / static_cast<double>(g);
+          weight += share * dot(in.lin_q, in.lin_k, b, s, t) / static_cast<double>(g);
         for (index_t e = 0; e < v.extent(2); ++e) y(b, s, e) += weight * v(b, t, e);
       }
   return y;
@@ -57,7 +64,7 @@ TEMPLATE_TEST_CASE(
     "chunk_attention: equals a plain loop, causal, masked and with a short last group",
     "[chunk_attention]", float, double) {
   for (const index_t n : {1, 4, 9, 16})
-    for (const bool causal : {false, true})
+    for (const auto [causal, decay] : {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}, {true, 1.0}})
       for (const bool masked : {false, true}) {
         const auto in = queries<TestType>(2, n, 5);
         const auto v = wavy<TestType, 3>({2, n, 7}, 0.4);
@@ -69,6 +76,7 @@ TEMPLATE_TEST_CASE(
         ChunkAttentionOptions o;
         o.group_size = 4;
         o.causal = causal;
+        o.mean_decay = decay;
         const ChunkAttentionInputs<double> wide{
             in.quad_q.template cast<double>(), in.lin_q.template cast<double>(),
             in.quad_k.template cast<double>(), in.lin_k.template cast<double>()};
@@ -81,11 +89,11 @@ TEMPLATE_TEST_CASE(
 }
 
 TEST_CASE("chunk_attention: gradients equal finite differences", "[chunk_attention]") {
-  for (const bool causal : {false, true})
+  for (const auto [causal, decay] : {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}})
     for (const double dropout : {0.0, 0.3}) {
-      const auto in = queries<double>(2, 7, 3);
-      const auto v = wavy<double, 3>({2, 7, 4}, 0.4);
-      Tensor<double, 2> mask({2, 7}, 1.0);
+      const auto in = queries<double>(2, 8, 3);
+      const auto v = wavy<double, 3>({2, 8, 4}, 0.4);
+      Tensor<double, 2> mask({2, 8}, 1.0);
       mask(0, 2) = 0;
       const auto r = grad_check(
           [&](const auto& qq, const auto& lq, const auto& qk, const auto& lk, const auto& x) {
@@ -93,6 +101,7 @@ TEST_CASE("chunk_attention: gradients equal finite differences", "[chunk_attenti
             ChunkAttentionOptions o;
             o.group_size = 3;
             o.causal = causal;
+            o.mean_decay = decay;
             o.dropout = dropout;
             o.generator = &generator;
             return chunk_attention<double>({qq, lq, qk, lk}, x, o, mask);
@@ -119,6 +128,15 @@ TEST_CASE("chunk_attention: wrong shapes are named", "[chunk_attention]") {
   REQUIRE_THROWS_WITH(chunk_attention(in, Tensor<float, 3>({1, 6, 3})),
                       "chunk_attention: a query or key is [1, 5, 2], expected [B, T, Q] = "
                       "[1, 6, 2] (values are [1, 6, 3])");
+  const auto good = queries<float>(1, 6, 2);
+  ChunkAttentionOptions o;
+  o.mean_decay = 0.5;
+  REQUIRE_THROWS_WITH(chunk_attention(good, Tensor<float, 3>({1, 6, 3}), o),
+                      "chunk_attention: mean_decay is 0.500000, expected 0 unless causal");
+  o.causal = true;
+  o.mean_decay = 1.5;
+  REQUIRE_THROWS_WITH(chunk_attention(good, Tensor<float, 3>({1, 6, 3}), o),
+                      "chunk_attention: mean_decay is 1.500000, expected 0 to 1");
 }
 
 TEMPLATE_TEST_CASE("global_norm and instance_norm: equal a plain loop on odd sizes", "[time_norm]",

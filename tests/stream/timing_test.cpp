@@ -194,9 +194,31 @@ TEST_CASE("block stream: what a model does not accept leaves its state alone") {
   CHECK(y[0] == 0);  // of the hop that was refused
 }
 
-TEST_CASE("block stream: a model that gives more than it takes is refused") {
+TEST_CASE("block stream: channels lie sample by sample, however the signal is cut") {
   const auto model = drawn(Gru<float>({.input_size = 1, .hidden_size = 3}));
+  const auto x = wavy<float, 3>({1, 20, 1}, 0.4);
+  auto state = model.initial_state(1);
+  const auto whole = model.forward(x, &state);
+  for (const std::size_t block : {1u, 3u, 20u}) {
+    BlockStream stream(model);
+    REQUIRE(stream.channels() == 3);
+    std::vector<float> y(60);
+    for (std::size_t at = 0; at < 20; at += block) {
+      const std::size_t n = (std::min)(block, 20 - at);
+      REQUIRE(stream.process(x.span().subspan(at, n), std::span(y).subspan(3 * at, 3 * n)));
+    }
+    REQUIRE(std::equal(y.begin(), y.end(), whole.span().begin()));
+    REQUIRE_FALSE(stream.process(x.span(), std::span(y).first(20)));
+  }
+}
+
+TEST_CASE("block stream: a model that gives less than it takes, or a part more, is refused") {
+  const auto model = drawn(Gru<float>({.input_size = 2, .hidden_size = 3}));
   CHECK_THROWS_WITH(BlockStream(model),
-                    "BlockStream: a step of the model takes 1 samples and gives 3, expected as "
-                    "many");
+                    "BlockStream: a step of the model takes 2 samples and gives 3, expected as "
+                    "many or a multiple");
+  const auto narrow = drawn(Gru<float>({.input_size = 2, .hidden_size = 1}));
+  CHECK_THROWS_WITH(BlockStream(narrow),
+                    "BlockStream: a step of the model takes 2 samples and gives 1, expected as "
+                    "many or a multiple");
 }

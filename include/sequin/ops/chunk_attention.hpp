@@ -16,6 +16,9 @@ namespace sequin::inline SEQUIN_ABI {
 struct ChunkAttentionOptions {
   index_t group_size = 256;
   bool causal = false;
+  /// Causal alone: M is a mean of the groups before, each of which counts so much of what the next
+  /// one does; 0: their sum.
+  double mean_decay = 0;
   double dropout = 0;              ///< of the local weights, while training
   Generator* generator = nullptr;  ///< dropout draws from it
 };
@@ -28,12 +31,38 @@ struct ChunkAttentionInputs {
 
 namespace detail {
 
+/// What the finished groups weigh in the memory with one more; `weight` is 0 before the first.
+template <Scalar T>
+T next_memory_weight(double mean_decay, T weight) noexcept {
+  return mean_decay <= 0 ? T{1} : static_cast<T>(mean_decay) * weight + T{1};
+}
+
+/// How much of the memory stays, and how much of a group's sum enters it.
+template <Scalar T>
+struct ChunkMemoryShare {
+  T keep, take;
+
+  ChunkMemoryShare(double mean_decay, T weight) noexcept
+      : keep(mean_decay <= 0 ? T{1} : T{1} - T{1} / weight), take(T{1} / weight) {}
+};
+
+/// memory = share.keep memory + share.take sum.
+template <Scalar T>
+void remember_group(const ChunkMemoryShare<T>& share, const T* sum, index_t count, T* memory) {
+  using V = simd::Vec<T>;
+  const V keep(share.keep), take(share.take);
+  simd::transform<T>(
+      count, memory, [&](const V& m, const V& s) { return simd::fma<T>(take, s, keep * m); },
+      static_cast<const T*>(memory), sum);
+}
+
 template <Scalar T>
 struct ChunkAttentionCall {
   Tensor<T, 3> quad_q, lin_q, quad_k, lin_k, values;
   Tensor<T, 2> mask;
   index_t batch, length, width, inner, group;  // width: of queries; inner: of values
   bool causal;
+  double mean_decay;
   T linear_scale;
   std::uint64_t key = 0;
   double dropout = 0;
@@ -84,14 +113,25 @@ struct ChunkAttentionCall {
         q.size(), q.data(), [&](const simd::Vec<T>& v) { return v * s; }, part(lin_q, b, j).data);
     return q;
   }
-  /// memory (Q x E) += lin_k^T values of one group.
-  void remember(index_t b, index_t j, Tensor<T, 2>& memory) const {
-    multiply(part(lin_k, b, j).transposed(), part(values, b, j), memory.data(), inner, width, inner,
-             rows(j), true);
+  /// What all groups before each, and it, weigh in the memory.
+  Tensor<T, 1> weights() const {
+    auto all = Tensor<T, 1>::empty(Shape<1>{groups()});
+    T weight{0};
+    for (index_t j = 0; j < groups(); ++j)
+      all(j) = weight = next_memory_weight(causal ? mean_decay : 0, weight);
+    return all;
+  }
+  /// Adds lin_k^T values of one group to the memory (Q x E).
+  void remember(index_t b, index_t j, T weight, Tensor<T, 2>& memory) const {
+    auto sum = Tensor<T, 2>::empty({width, inner});
+    multiply(part(lin_k, b, j).transposed(), part(values, b, j), sum.data(), inner, width, inner,
+             rows(j));
+    remember_group({causal ? mean_decay : 0, weight}, std::as_const(sum).data(), sum.size(),
+                   memory.data());
   }
   Tensor<T, 2> whole_memory(index_t b) const {
     Tensor<T, 2> memory({width, inner});
-    for (index_t j = 0; j < groups(); ++j) remember(b, j, memory);
+    for (index_t j = 0; j < groups(); ++j) remember(b, j, T{1}, memory);
     return memory;
   }
   Tensor<T, 1> packed(const Tensor<T, 2>& memory) const {
@@ -103,6 +143,7 @@ template <Scalar T>
 Tensor<T, 3> chunk_attention_forward(const ChunkAttentionCall<T>& c) {
   auto y = Tensor<T, 3>::empty({c.batch, c.length, c.inner});
   auto a = Tensor<T, 1>::empty({c.rows(0) * c.rows(0)});
+  const Tensor<T, 1> weights = c.weights();
   for (index_t b = 0; b < c.batch; ++b) {
     Tensor<T, 2> memory = c.causal ? Tensor<T, 2>({c.width, c.inner}) : c.whole_memory(b);
     Tensor<T, 1> panels;
@@ -117,7 +158,7 @@ Tensor<T, 3> chunk_attention_forward(const ChunkAttentionCall<T>& c) {
       if (!c.causal || j > 0)
         multiply_panels({c.scaled_queries(b, j).data(), c.width, 1}, panels, y.data() + c.at(b, j),
                         c.inner, r, c.inner, c.width, true);
-      if (c.causal) c.remember(b, j, memory);
+      if (c.causal) c.remember(b, j, weights(j), memory);
     }
   }
   return y;
@@ -130,6 +171,7 @@ void chunk_attention_backward(const ChunkAttentionCall<T>& c, const Tensor<T, 3>
   auto a = Tensor<T, 1>::empty({r0 * r0});
   auto root = Tensor<T, 1>::empty({r0 * r0});
   auto da = Tensor<T, 1>::empty({r0 * r0});
+  const Tensor<T, 1> weights = c.weights();
   const auto scale = [](T* p, index_t n, T by) {
     simd::transform<T>(
         n, p, [&](const simd::Vec<T>& v) { return v * simd::Vec<T>(by); }, p);
@@ -145,12 +187,12 @@ void chunk_attention_backward(const ChunkAttentionCall<T>& c, const Tensor<T, 3>
       multiply(up, {std::as_const(memory).data(), 1, c.inner}, dlin_q, c.width, r, c.width,
                c.inner);
       scale(dlin_q, r * c.width, c.linear_scale);
-      if (c.causal) c.remember(b, j, memory);
+      if (c.causal) c.remember(b, j, weights(j), memory);
 
       c.local_weights(b, j, a.data(), root.data());
       c.drop(b, j, a.data());
-      const MatrixView<T> weights{std::as_const(a).data(), r, 1};
-      multiply(weights.transposed(), up, d.values.data() + c.at(b, j), c.inner, r, c.inner, r);
+      const MatrixView<T> local{std::as_const(a).data(), r, 1};
+      multiply(local.transposed(), up, d.values.data() + c.at(b, j), c.inner, r, c.inner, r);
       T* const ds = da.data();
       multiply(up, c.part(c.values, b, j).transposed(), ds, r, r, r, c.inner);
       c.drop(b, j, ds);
@@ -171,35 +213,33 @@ void chunk_attention_backward(const ChunkAttentionCall<T>& c, const Tensor<T, 3>
       for (index_t j = 0; j < c.groups(); ++j) collect(j);
     for (index_t j = c.groups() - 1; j >= 0; --j) {
       const index_t r = c.rows(j);
+      const ChunkMemoryShare<T> share(c.causal ? c.mean_decay : 0, weights(j));
+      scale(owed.data(), owed.size(), share.take);
       multiply(c.part(c.values, b, j), {std::as_const(owed).data(), 1, c.inner},
                d.lin_k.data() + (b * c.length + j * c.group) * c.width, c.width, r, c.width,
                c.inner);
       multiply(c.part(c.lin_k, b, j), {std::as_const(owed).data(), c.inner, 1},
                d.values.data() + c.at(b, j), c.inner, r, c.inner, c.width, true);
-      if (c.causal) collect(j);
+      if (!c.causal) continue;
+      scale(owed.data(), owed.size(), share.keep / share.take);
+      collect(j);
     }
   }
 }
 
-}  // namespace detail
+inline void check_mean_decay(const ChunkAttentionOptions& o) {
+  if (o.mean_decay >= 0 && o.mean_decay <= 1 && (o.causal || o.mean_decay == 0)) return;
+  throw ConfigError("chunk_attention: mean_decay is " + std::to_string(o.mean_decay) +
+                    (o.causal ? ", expected 0 to 1" : ", expected 0 unless causal"));
+}
 
-/// y (B, T, E) of values (B, T, E), for each group of `group_size` = g steps (the last may be
-/// shorter, and is still divided by g):
-///
-///     y = relu(quad_q quad_k^T / g)^2 values + lin_q M,   M = sum over all steps lin_k^T values /
-///     T
-///
-/// the first term within the group; with `causal` it sees no later step, and M is the sum over the
-/// groups before, over g. `mask` (B, T), undefined or 0 where a key takes no part in the first term
-/// (the caller zeroes lin_k as well). Values side by side share the weights: the official v and u
-/// are one tensor of twice the width here. Memory grows with T, not with its square.
-/// Throws ShapeError, ConfigError. Hua et al., "Transformer Quality in Linear Time", arXiv
-/// 2202.10447; `cal_attention` of MossFormer2.
+/// The call that these arguments mean. Throws ShapeError, ConfigError.
 template <Scalar T>
-Tensor<T, 3> chunk_attention(const ChunkAttentionInputs<T>& in, const Tensor<T, 3>& values,
-                             const ChunkAttentionOptions& options = {},
-                             const Tensor<T, 2>& mask = {}) {
-  detail::ChunkAttentionCall<T> c;
+ChunkAttentionCall<T> checked_chunk_attention(const ChunkAttentionInputs<T>& in,
+                                              const Tensor<T, 3>& values,
+                                              const ChunkAttentionOptions& options,
+                                              const Tensor<T, 2>& mask) {
+  ChunkAttentionCall<T> c;
   c.quad_q = in.quad_q, c.lin_q = in.lin_q, c.quad_k = in.quad_k, c.lin_k = in.lin_k;
   c.values = values;
   c.mask = mask;
@@ -207,6 +247,8 @@ Tensor<T, 3> chunk_attention(const ChunkAttentionInputs<T>& in, const Tensor<T, 
   c.width = in.quad_q.extent(2);
   c.group = options.group_size;
   c.causal = options.causal;
+  c.mean_decay = options.mean_decay;
+  check_mean_decay(options);
   if (c.group < 1)
     throw ConfigError("chunk_attention: group_size is " + std::to_string(c.group) +
                       ", expected >= 1");
@@ -219,8 +261,32 @@ Tensor<T, 3> chunk_attention(const ChunkAttentionInputs<T>& in, const Tensor<T, 
   if (mask.defined() && mask.shape() != Shape<2>{c.batch, c.length})
     throw ShapeError("chunk_attention: mask is " + to_string(mask.shape()) +
                      ", expected [B, T] = " + to_string(Shape<2>{c.batch, c.length}));
+  c.linear_scale = T{1} / static_cast<T>(c.causal ? c.group : (std::max)(c.length, index_t{1}));
+  return c;
+}
+
+}  // namespace detail
+
+/// y (B, T, E) of values (B, T, E), for each group of `group_size` = g steps (the last may be
+/// shorter, and is still divided by g):
+///
+///     y = relu(quad_q quad_k^T / g)^2 values + lin_q M,   M = sum over all steps lin_k^T values /
+///     T
+///
+/// the first term within the group; with `causal` it sees no later step, and M is the sum over the
+/// groups before, over g, or with `mean_decay` the weighted mean of the groups' sums, over g, which
+/// stays bounded however long the sequence is (ours: the official sum grows with it). `mask`
+/// (B, T), undefined or 0 where a key takes no part in the first term (the caller zeroes lin_k as
+/// well). Values side by side share the weights: the official v and u are one tensor of twice the
+/// width here. Memory grows with T, not with its square.
+/// Throws ShapeError, ConfigError. Hua et al., "Transformer Quality in Linear Time", arXiv
+/// 2202.10447; `cal_attention` of MossFormer2.
+template <Scalar T>
+Tensor<T, 3> chunk_attention(const ChunkAttentionInputs<T>& in, const Tensor<T, 3>& values,
+                             const ChunkAttentionOptions& options = {},
+                             const Tensor<T, 2>& mask = {}) {
+  detail::ChunkAttentionCall<T> c = detail::checked_chunk_attention(in, values, options, mask);
   if (values.size() == 0) return Tensor<T, 3>(values.shape());
-  c.linear_scale = T{1} / static_cast<T>(c.causal ? c.group : c.length);
   if (options.generator != nullptr && options.dropout > 0) {
     c.dropout = options.dropout;
     c.key = options.generator->fork();

@@ -11,7 +11,8 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
-/// A Streamable model that takes a hop of `stream_width()` samples and gives as many.
+/// A Streamable model that takes a hop of `stream_width()` samples and gives as many, of one channel
+/// or of several, sample by sample.
 template <class M>
 concept SampleModel = Streamable<M> &&
     std::same_as<typename M::StreamInput, typename M::value_type> && requires(const M& model) {
@@ -25,7 +26,8 @@ struct BlockStreamState : StreamState<BlockStreamState<Model>> {
   using T = typename Model::value_type;
 
   typename Model::State model;
-  StateTensor<T, 1> waiting, ready;  ///< (hop)
+  StateTensor<T, 1> waiting;  ///< (hop)
+  StateTensor<T, 1> ready;    ///< (hop x channels)
   index_t filled = 0;                ///< samples that wait
 
   template <class V, class... S>
@@ -37,8 +39,9 @@ struct BlockStreamState : StreamState<BlockStreamState<Model>> {
   }
 };
 
-/// One channel of audio through one model: as many samples out as go in. However a signal is cut
-/// into blocks, the output is the same, bit for bit, and it comes `timing().latency` samples late.
+/// One channel of audio through one model: as many samples out as go in, of one channel or, from a
+/// model that separates, of several. However a signal is cut into blocks, the output is the same,
+/// bit for bit, and it comes `timing().latency` samples late.
 ///
 ///     BlockStream stream(model);
 ///     ... in the callback:
@@ -52,20 +55,23 @@ class BlockStream {
   using T = typename Model::value_type;
   using State = BlockStreamState<Model>;
 
-  /// Throws ConfigError when the model does not give a sample for each that it takes.
+  /// Throws ConfigError when the model does not give a number of channels for each sample that it
+  /// takes.
   explicit BlockStream(const Model& model)
       : model_(&model),
         session_(model),
         waiting_(Tensor<T, 1>(Shape<1>{hop()})),
-        ready_(Tensor<T, 1>(Shape<1>{hop()})) {
-    if (session_.output_width() != hop())
+        ready_(Tensor<T, 1>(Shape<1>{session_.output_width()})) {
+    if (session_.output_width() < hop() || session_.output_width() % hop() != 0)
       throw ConfigError("BlockStream: a step of the model takes " + std::to_string(hop()) +
                         " samples and gives " + std::to_string(session_.output_width()) +
-                        ", expected as many");
+                        ", expected as many or a multiple");
   }
 
   /// Samples that the model takes at a time.
   index_t hop() const noexcept { return model_->stream_width(); }
+  /// Values that the model gives for each sample.
+  index_t channels() const noexcept { return session_.output_width() / hop(); }
 
   /// In samples: a hop has to be there before it can be computed, so its first sample comes
   /// hop - 1 samples late, more when the model itself is late or looks ahead.
@@ -78,11 +84,13 @@ class BlockStream {
     return samples;
   }
 
-  /// Takes samples and gives as many; `out` may be `in`. Returns false, and gives zeros, for a hop
-  /// that the model does not accept; false, with nothing done, when the sizes differ. Real-time
-  /// safe.
+  /// Takes samples and gives as many of each channel, sample by sample: channel c of sample i is
+  /// out[i * channels() + c]. With one channel `out` may be `in`. Returns false, and gives zeros,
+  /// for a hop that the model does not accept; false, with nothing done, when `out` is not
+  /// channels() times as large as `in`. Real-time safe.
   bool process(std::span<const T> in, std::span<T> out) noexcept {
-    if (in.size() != out.size()) return false;
+    const index_t channels = this->channels();
+    if (in.size() * static_cast<std::size_t>(channels) != out.size()) return false;
     T* const waiting = waiting_.data();
     T* const ready = ready_.data();
     const index_t size = hop();
@@ -93,12 +101,13 @@ class BlockStream {
         const auto y = session_.step({waiting, static_cast<std::size_t>(size)});
         good = good && !y.empty();
         if (y.empty())
-          std::fill_n(ready, size, T{0});
+          std::fill_n(ready, size * channels, T{0});
         else
           std::copy(y.begin(), y.end(), ready);
         filled_ = 0;
       }
-      out[i] = ready[filled_];
+      std::copy_n(ready + filled_ * channels, channels,
+                  out.data() + static_cast<index_t>(i) * channels);
     }
     return good;
   }
@@ -123,8 +132,8 @@ class BlockStream {
   /// Goes on from another state. Throws ShapeError, and does nothing, when it is not one of this
   /// model. Real-time safe where the model's `assign` is.
   void set_state(const State& s) {
-    if (s.waiting.extent(0) != hop() || s.ready.extent(0) != hop() || s.filled < 0 ||
-        s.filled >= hop())
+    if (s.waiting.extent(0) != hop() || s.ready.extent(0) != session_.output_width() ||
+        s.filled < 0 || s.filled >= hop())
       throw ShapeError("BlockStream: the state is of hops of " +
                        std::to_string(s.waiting.extent(0)) + " samples of which " +
                        std::to_string(s.filled) + " wait, expected " + std::to_string(hop()) +
