@@ -1,5 +1,5 @@
 # Audio through the realtime program: whatever the block, the same samples, and no allocation. ctest
-# calls it with -DPROGRAM=..., -DMODEL=... and -DWORK=...
+# calls it with -DPROGRAM=..., -DMODEL=..., -DCAUSAL=..., -DMAMBA=... and -DWORK=...
 cmake_minimum_required(VERSION 3.21)
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
@@ -27,6 +27,16 @@ run(0 "in 375 blocks" run notes.wav -m ${MODEL} --save-state once)
 run(0 "the same bits" run notes.wav -m ${MODEL} --block 33 --check --state once
     --save-state again)
 same(twice again)
+
+# A model that takes hops and gives two speakers: one file each, whatever the block.
+foreach(block IN ITEMS 1 7 32 64 128 1000)
+  run(0 "the same bits" run notes.wav -m ${CAUSAL} -o voice${block}.wav --block ${block} --check)
+  foreach(speaker IN ITEMS 1 2)
+    same(voice1_${speaker}.wav voice${block}_${speaker}.wav)
+  endforeach()
+endforeach()
+run(0 "of audio in 118 blocks" run notes.wav -m ${CAUSAL} --block 34 --save-state middle)
+run(0 "the same bits" run notes.wav -m ${CAUSAL} --block 33 --check --state middle)
 
 # A model that is trained here runs; its states and the other's are not for each other.
 run(0 "of the signal's" train -o small --seconds 2 --hidden 3 --epochs 2 --quiet)

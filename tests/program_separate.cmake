@@ -30,6 +30,22 @@ run(0 "real-time factor" separate ${AUDIO}/mixture_stereo_16k.wav --model ${mode
 run(0 "parameters" init ${model}/config.json drawn --seed 3)
 run(0 "real-time factor" separate ${AUDIO}/mixture_stereo_16k.wav --model drawn -o g --quiet)
 
+# A causal model gives the same whatever the segments, and its speakers keep their files.
+set(causal ${GOLDEN}/causal_mossformer2/two_speakers)
+run(0 "mixture_stereo_16k_speaker2.wav" separate ${AUDIO}/mixture_stereo_16k.wav --model ${causal}
+    -o h)
+run(0 "real-time factor" separate ${AUDIO}/mixture_stereo_16k.wav --model ${causal} -o i
+    --segment 0.011 --quiet)
+foreach(speaker IN ITEMS 1 2)
+  same(h/mixture_stereo_16k_speaker${speaker}.wav i/mixture_stereo_16k_speaker${speaker}.wav)
+endforeach()
+run(2 "--official: expected a model with a published program" separate ${AUDIO}/tone.wav
+    --model ${causal} -o refused --official)
+run(0 "parameters" init ${causal}/config.json causal_drawn --seed 3)
+run(0 "real-time factor" separate ${AUDIO}/tone.wav --model causal_drawn -o j --quiet)
+run(0 "multiply-adds of a forward pass on [1, 16000]" info causal_drawn)
+run(0 "allocations" bench causal_drawn --repeat 2 --seconds 0.1)
+
 foreach(file IN ITEMS empty no_samples one_sample cut nan rate_0 channels_65535)
   run(2 "${file}.wav" separate ${AUDIO}/${file}.wav --model ${model} -o refused)
 endforeach()

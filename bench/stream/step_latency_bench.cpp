@@ -3,7 +3,9 @@
 //
 //   bench_step_latency [--steps N] [--filter TEXT] [--json FILE]
 #include "common/measure.hpp"
+#include "sequin/blocks/causal_flash_gau.hpp"
 #include "sequin/blocks/causal_fsmn.hpp"
+#include "sequin/blocks/causal_gated_fsmn.hpp"
 #include "sequin/blocks/causal_self_attention.hpp"
 #include "sequin/blocks/gru.hpp"
 #include "sequin/blocks/lstm.hpp"
@@ -11,6 +13,8 @@
 #include "sequin/core/arena.hpp"
 #include "sequin/core/no_grad.hpp"
 #include "sequin/io/json_writer.hpp"
+#include "sequin/models/causal_mossformer2.hpp"
+#include "sequin/stream/session.hpp"
 #include "support/noise.hpp"
 
 #include <cstdio>
@@ -199,6 +203,33 @@ void attention(Table& table) {
       });
 }
 
+template <class Block>
+auto stateful_step(Block made, index_t width) {
+  auto block = drawn(std::move(made));
+  return under_arena([block, x = noise(Shape<3>{1, 1, width}),
+                      state = block->initial_state(1)]() mutable { block->forward(x, &state); });
+}
+
+void separation(Table& table) {
+  for (const index_t width : {64, 128}) {
+    table.add("causal_flash_gau, groups of 64", width, [=] {
+      CausalFlashGauConfig config;
+      config.dim = width;
+      return stateful_step(CausalFlashGau<float>(config), width);
+    });
+    table.add("causal_gated_fsmn, 20 steps", width, [=] {
+      return stateful_step(CausalGatedFsmn<float>({width, width, 20, 17}), width);
+    });
+  }
+  table.add("causal_mossformer2, 4 layers", 64, [] {
+    auto model = drawn(CausalMossFormer2<float>(CausalMossFormer2Config{}));
+    auto session = std::make_shared<Session<CausalMossFormer2<float>>>(*model);
+    return [model, session, x = noise(Shape<1>{model->stream_width()})] {
+      if (session->step(x.span()).empty()) std::abort();
+    };
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -223,6 +254,7 @@ int main(int argc, char** argv) {
   convolutional(table);
   mamba(table);
   attention(table);
+  separation(table);
   if (!json.empty()) table.write(json);
   if (!table.allocated()) return 0;
   std::fprintf(stderr, "step_latency: a step took memory from the heap\n");

@@ -8,6 +8,7 @@
 #include "sequin/io/load_model.hpp"
 #include "sequin/io/state_file.hpp"
 #include "sequin/io/weights_fingerprint.hpp"
+#include "sequin/models/causal_mossformer2.hpp"
 #include "sequin/stream/block_stream.hpp"
 
 #include <CLI/CLI.hpp>
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -54,15 +56,38 @@ double thread_seconds() noexcept {
 #endif
 }
 
+// What the program has to know of each kind of model.
+int rate_of(const Amp<float>& model) { return static_cast<int>(model.config().sample_rate); }
+int rate_of(const CausalMossFormer2<float>& model) {
+  return static_cast<int>(model.config().sampling_rate);
+}
+std::string described(const Amp<float>& model) {
+  return "GRU of " + std::to_string(model.config().hidden_size) + " units";
+}
+std::string described(const CausalMossFormer2<float>& model) {
+  return std::to_string(model.config().num_spks) + " speakers, " +
+         std::to_string(model.config().num_layers) + " layers,";
+}
+Tensor<float, 3> one_pass(const Amp<float>& model, std::span<const float> x,
+                          Amp<float>::State& state) {
+  return model.forward(Tensor<float, 3>({1, static_cast<index_t>(x.size()), 1}, x), &state);
+}
+Tensor<float, 3> one_pass(const CausalMossFormer2<float>& model, std::span<const float> x,
+                          CausalMossFormer2State<float>& state) {
+  return model.forward(Tensor<float, 2>({1, static_cast<index_t>(x.size())}, x), &state);
+}
+
 /// What the device of an audio program does: the signal, again and again, in blocks.
+template <class Model>
 class Callback {
  public:
-  Callback(BlockStream<Amp<float>>& stream, std::span<const float> signal, index_t block)
+  Callback(BlockStream<Model>& stream, std::span<const float> signal, index_t block)
       : stream_(stream),
         signal_(signal),
-        first_(signal.size()),
+        channels_(static_cast<std::size_t>(stream.channels())),
+        first_(signal.size() * channels_),
         in_(static_cast<std::size_t>(block)),
-        out_(in_.size()) {}
+        out_(in_.size() * channels_) {}
 
   /// The next `samples`.
   void play(std::size_t samples) noexcept {
@@ -74,11 +99,11 @@ class Callback {
       }
       const double computed = thread_seconds();
       const auto start = std::chrono::steady_clock::now();
-      refused_ += !stream_.process(std::span(in_).first(n), std::span(out_).first(n));
+      refused_ += !stream_.process(std::span(in_).first(n), std::span(out_).first(n * channels_));
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
       times_.add(took.count());
       own_times_.add(thread_seconds() - computed);
-      const std::size_t kept = (std::min)(n, first_.size() - played_);
+      const std::size_t kept = (std::min)(n * channels_, first_.size() - played_);
       std::copy_n(out_.data(), kept, first_.data() + played_);
       played_ += kept;
       samples -= n;
@@ -89,12 +114,13 @@ class Callback {
   /// The same without what other programs took in between.
   const BlockTimes& own_times() const noexcept { return own_times_; }
   std::size_t refused() const noexcept { return refused_; }
-  /// The signal's first pass, as far as it was played.
+  /// The signal's first pass, as far as it was played; channels sample by sample.
   std::span<const float> output() const noexcept { return std::span(first_).first(played_); }
 
  private:
-  BlockStream<Amp<float>>& stream_;
+  BlockStream<Model>& stream_;
   std::span<const float> signal_;
+  std::size_t channels_;
   std::vector<float> first_, in_, out_;
   std::size_t at_ = 0, played_ = 0, refused_ = 0;
   BlockTimes times_, own_times_;
@@ -109,21 +135,50 @@ void print_timing(const StreamTiming& timing, double rate) {
     std::printf("everything before\n");
 }
 
-/// True when the output is, bit for bit, that of one pass over as much of the signal.
-bool equals_one_pass(const Amp<float>& model, BlockStreamState<Amp<float>> before,
+/// True when the output is, bit for bit, that of one pass over as much of the signal, a hop less
+/// one late.
+template <class Model>
+bool equals_one_pass(const Model& model, BlockStreamState<Model> before,
                      std::span<const float> signal, std::span<const float> output) {
   const NoGrad no_grad;
-  const Tensor<float, 3> x({1, static_cast<index_t>(output.size()), 1},
-                           signal.first(output.size()));
-  const Tensor<float, 3> whole = model.forward(x, &before.model);
-  return std::equal(output.begin(), output.end(), whole.span().begin(), whole.span().end());
+  const auto hop = static_cast<std::size_t>(model.stream_width());
+  const auto waiting = std::as_const(before.waiting).span();
+  const auto ready = std::as_const(before.ready).span();
+  const std::size_t channels = ready.size() / hop, filled = static_cast<std::size_t>(before.filled);
+  std::vector<float> samples(waiting.begin(), waiting.begin() + before.filled);
+  samples.insert(samples.end(), signal.begin(),
+                 signal.begin() + static_cast<index_t>(output.size() / channels));
+  samples.resize(samples.size() / hop * hop);
+  const Tensor<float, 3> whole = one_pass(model, samples, before.model);
+  // What was ready comes first.
+  const std::size_t old = (std::min)((hop - 1 - filled) * channels, output.size());
+  return std::equal(output.begin(), output.begin() + static_cast<index_t>(old),
+                    ready.begin() + static_cast<index_t>((filled + 1) * channels)) &&
+         std::equal(output.begin() + static_cast<index_t>(old), output.end(), whole.span().begin());
 }
 
-int run(const RunArguments& a) {
-  auto model = load_model<Amp<float>>(a.model);
+/// `path` with one channel; with several, one file each: path_1.wav, path_2.wav, ...
+void write_channels(const std::filesystem::path& path, std::span<const float> output,
+                    std::size_t channels, int rate) {
+  sequin_examples::AudioWriter writer;
+  if (channels == 1) writer.add(path, output, rate);
+  for (std::size_t c = 0; channels > 1 && c < channels; ++c) {
+    std::vector<float> one(output.size() / channels);
+    for (std::size_t i = 0; i < one.size(); ++i) one[i] = output[i * channels + c];
+    std::filesystem::path own = path;
+    own.replace_filename(path.stem().string() + "_" + std::to_string(c + 1) +
+                         path.extension().string());
+    writer.add(own, one, rate);
+  }
+  writer.commit();
+}
+
+template <class Model>
+int run_model(const RunArguments& a) {
+  auto model = load_model<Model>(a.model);
   const std::string weights = weights_fingerprint(model);
   sequin_examples::AudioNotes notes;
-  const auto rate = static_cast<int>(model.config().sample_rate);
+  const int rate = rate_of(model);
   const auto audio = sequin_examples::read_audio(a.input, rate, &notes);
   for (const std::string& note : notes) std::fprintf(stderr, "%s\n", note.c_str());
 
@@ -153,8 +208,8 @@ int run(const RunArguments& a) {
     std::printf("  %-18s %8.1f us, %5.2f %% of a block's time\n", what, 1e6 * seconds,
                 100 * seconds / block_time);
   };
-  std::printf("%s: GRU of %td units at %d Hz, %.1f s of audio in %llu blocks\n", a.model.c_str(),
-              model.config().hidden_size, rate, static_cast<double>(total) / rate,
+  std::printf("%s: %s at %d Hz, %.1f s of audio in %llu blocks\n", a.model.c_str(),
+              described(model).c_str(), rate, static_cast<double>(total) / rate,
               static_cast<unsigned long long>(times.count()));
   std::printf("  block              %td samples, %.3f ms\n", a.block, 1e3 * block_time);
   print_timing(stream.timing(), rate);
@@ -168,11 +223,8 @@ int run(const RunArguments& a) {
               static_cast<double>(memory_before) / 1048576,
               static_cast<double>(memory_after) / 1048576);
 
-  if (!a.output.empty()) {
-    sequin_examples::AudioWriter writer;
-    writer.add(a.output, callback.output(), rate);
-    writer.commit();
-  }
+  if (!a.output.empty())
+    write_channels(a.output, callback.output(), static_cast<std::size_t>(stream.channels()), rate);
   if (!a.save_state.empty()) save_state(a.save_state, stream.state(), weights);
   if (allocations > 0 || callback.refused() > 0) {
     std::fprintf(stderr, "realtime: %zu allocations and %zu refused blocks, expected none\n",
@@ -185,16 +237,27 @@ int run(const RunArguments& a) {
   return same ? 0 : 1;
 }
 
+int run(const RunArguments& a) {
+  const Config config = Config::load(std::filesystem::path(a.model) / "config.json");
+  return config.get_string("model", "") == "causal_mossformer2"
+             ? run_model<CausalMossFormer2<float>>(a)
+             : run_model<Amp<float>>(a);
+}
+
 }  // namespace
 
 void add_run(CLI::App& app, Action& chosen) {
   CLI::App* const cmd = app.add_subcommand("run", "Play a WAV through a model, block by block");
-  cmd->footer("Example: realtime run guitar.wav -m examples/realtime/drive -o driven.wav");
+  cmd->footer(
+      "Example: realtime run guitar.wav -m examples/realtime/drive -o driven.wav\n"
+      "         realtime run two.wav -m examples/weights/separate_causal -o voice.wav --block 128");
   const auto a = std::make_shared<RunArguments>();
   cmd->add_option("input", a->input, "a WAV; resampled when the model has another rate")
       ->required();
-  cmd->add_option("-m,--model", a->model, "folder that `train` left")->required();
-  cmd->add_option("-o,--output", a->output, "the WAV to write");
+  cmd->add_option("-m,--model", a->model, "folder that `train` left, or of a causal MossFormer2")
+      ->required();
+  cmd->add_option("-o,--output", a->output,
+                  "the WAV to write; of several speakers one each, NAME_1.wav, ...");
   cmd->add_option("--block", a->block, "samples in a block (64)")->check(CLI::Range(1, 1 << 20));
   cmd->add_option("--soak", a->soak, "repeat the audio for so many minutes of it")
       ->check(CLI::Range(0.01, 100000.0));

@@ -1,4 +1,5 @@
-// separation train: MossFormer2 or its causal form on mixtures made on the spot, SI-SDR with permutations.
+// separation train: MossFormer2 or its causal form on mixtures made on the spot, SI-SDR with
+// permutations.
 #include "commands.hpp"
 #include "mixtures.hpp"
 

@@ -37,8 +37,8 @@ inline Spread spread_of(std::vector<double> values) {
 
 /// Each mixture is separated whole; `progress(done)` after each.
 template <class Model, class Progress>
-Scores score(const Model& model, const Mixtures& mixtures, index_t count,
-             std::uint64_t seed, const Progress& progress) {
+Scores score(const Model& model, const Mixtures& mixtures, index_t count, std::uint64_t seed,
+             const Progress& progress) {
   const sequin::NoGrad no_grad;
   sequin::Generator generator(seed);
   sequin::Arena arena;

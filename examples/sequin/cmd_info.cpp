@@ -155,8 +155,7 @@ double multiply_adds(const CausalMossFormer2Config& c, double frames, index_t ba
   const auto ff = [&](double in, double out) { return (in + static_cast<double>(c.taps)) * out; };
   const double attention = static_cast<double>(c.group_size) * (q + 4 * d) + 8 * q * d;
   const double gau = ff(d, 4 * d) + ff(d, q) + ff(2 * d, d) + attention;
-  const double fsmn =
-      2 * d * i + 2 * ff(i, i) + 2 * i * i + i * static_cast<double>(c.lorder);
+  const double fsmn = 2 * d * i + 2 * ff(i, i) + 2 * i * i + i * static_cast<double>(c.lorder);
   const double heads = speakers * (3 * d * d + d * n);
   const double codec = (1 + speakers) * n * static_cast<double>(c.encoder_kernel_size);
   return static_cast<double>(batch) * frames *

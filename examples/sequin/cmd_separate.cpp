@@ -82,8 +82,7 @@ std::vector<std::vector<float>> speakers_of(const SeparateArguments& a,
 }
 
 template <class Model>
-int separate_with(const SeparateArguments& a, const typename Model::Config& c,
-                  std::size_t least) {
+int separate_with(const SeparateArguments& a, const typename Model::Config& c, std::size_t least) {
   const std::filesystem::path dir = a.model;
   const int rate = static_cast<int>(c.sampling_rate);
   AudioNotes notes;

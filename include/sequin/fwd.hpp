@@ -86,6 +86,10 @@ struct MambaMixerState;
 
 // models
 template <Scalar T>
+class CausalMossFormer2;
+template <Scalar T>
+struct CausalMossFormer2State;
+template <Scalar T>
 class Informer;
 template <Scalar T>
 class ITransformer;
@@ -101,6 +105,7 @@ template <Scalar T>
 class TimeMoe;
 template <Scalar T>
 class TimeMoeState;
+struct CausalMossFormer2Config;
 struct InformerConfig;
 struct ITransformerConfig;
 struct MambaConfig;

@@ -111,9 +111,8 @@ TEST_CASE("causal blocks: wrong sizes are named", "[causal_flash_gau]") {
   auto c = small_gau(4, 0);
   CHECK_THROWS_WITH(CausalFlashGau<float>(c), "CausalFFConv: taps is 0, expected >= 1");
   c = small_gau(0, 3);
-  CHECK_THROWS_WITH(
-      CausalFlashGau<float>(c),
-      "CausalFlashGau: dim is 5, query_key_dim 6 and group_size 0, expected >= 1");
+  CHECK_THROWS_WITH(CausalFlashGau<float>(c),
+                    "CausalFlashGau: dim is 5, query_key_dim 6 and group_size 0, expected >= 1");
   c = small_gau(4, 3);
   c.rotary_dim = 3;
   CHECK_THROWS_WITH(CausalFlashGau<float>(c),

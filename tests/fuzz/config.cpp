@@ -1,6 +1,7 @@
 #include "fuzz.hpp"
 
 #include "sequin/io/config.hpp"
+#include "sequin/models/causal_mossformer2.hpp"
 #include "sequin/models/informer.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"
@@ -60,6 +61,7 @@ void fuzz_config(std::span<const std::byte> bytes) {
   if (!accepts([&] { config = Config::parse(text_of(bytes), "config.json"); })) return;
   require(text_of(bytes).find('\0') == std::string_view::npos, "a NUL byte hides nothing");
   check_getters(*config);
+  check_model<CausalMossFormer2<float>>(*config);
   check_model<Informer<float>>(*config);
   check_model<ITransformer<float>>(*config);
   check_model<Mamba<float>>(*config);

@@ -67,8 +67,8 @@ TEST_CASE("causal_mossformer2: separate is forward without its lateness, for any
   for (const index_t length : {1, 2, 3, 33, 34}) {
     const auto y = model.separate(slice(x, 1, 0, length));
     REQUIRE(y.shape() == Shape<3>{2, length, 2});
-    const auto late = model.forward(
-        concat(slice(x, 1, 0, length), Tensor<float, 2>({2, 39 - length}), 1));
+    const auto late =
+        model.forward(concat(slice(x, 1, 0, length), Tensor<float, 2>({2, 39 - length}), 1));
     REQUIRE(identical(y, slice(late, 1, 3, 3 + length)));
   }
 }
@@ -150,9 +150,7 @@ TEST_CASE("causal_mossformer2: gradients of all parameters equal finite differen
   set_requires_grad(model);
   const auto x = wavy<double, 2>({2, 40}, 0.1);
   const auto target = wavy<double, 3>({2, 2, 40}, 1.1);
-  const auto loss = [&] {
-    return mean(square(transpose(model.separate(x), 1, 2) - target));
-  };
+  const auto loss = [&] { return mean(square(transpose(model.separate(x), 1, 2) - target)); };
   Tape tape;
   const Gradients gradients = tape.gradients(loss());
   const NoGrad no_grad;

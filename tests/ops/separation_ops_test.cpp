@@ -64,7 +64,8 @@ TEMPLATE_TEST_CASE(
     "chunk_attention: equals a plain loop, causal, masked and with a short last group",
     "[chunk_attention]", float, double) {
   for (const index_t n : {1, 4, 9, 16})
-    for (const auto [causal, decay] : {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}, {true, 1.0}})
+    for (const auto [causal, decay] :
+         {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}, {true, 1.0}})
       for (const bool masked : {false, true}) {
         const auto in = queries<TestType>(2, n, 5);
         const auto v = wavy<TestType, 3>({2, n, 7}, 0.4);

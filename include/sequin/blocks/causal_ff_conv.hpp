@@ -59,8 +59,9 @@ class CausalFFConv {
         norm_ == FFConvNorm::layer_norm ? layer.forward(x) : scale.forward(x);
     const Tensor<T, 3> z = linear.forward(normed, Activation::silu);
     const CausalConv1dOptions<T> plain;
-    return probe(*this, z + (state == nullptr ? causal_conv1d(z, conv_weight, plain).y
-                                              : causal_conv1d(z, conv_weight, plain, &state->tail)));
+    return probe(*this,
+                 z + (state == nullptr ? causal_conv1d(z, conv_weight, plain).y
+                                       : causal_conv1d(z, conv_weight, plain, &state->tail)));
   }
 
   void initialize(Generator& generator) {

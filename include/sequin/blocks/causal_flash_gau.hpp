@@ -15,7 +15,7 @@ namespace sequin::inline SEQUIN_ABI {
 /// Sizes of a CausalFlashGau.
 struct CausalFlashGauConfig {
   index_t dim = 0;
-  index_t group_size = 64;     ///< steps that attend to each other one by one
+  index_t group_size = 64;  ///< steps that attend to each other one by one
   index_t query_key_dim = 32;
   index_t rotary_dim = 32;     ///< the first so many of query_key_dim are turned; 0: none
   index_t taps = 17;           ///< of the convolutions
@@ -88,8 +88,8 @@ class CausalFlashGau {
     state.to_hidden = to_hidden.initial_state(batch);
     state.to_qk = to_qk.initial_state(batch);
     state.to_out = to_out.initial_state(batch);
-    state.attention = ChunkAttentionState<T>(batch, config_.query_key_dim, 4 * config_.dim,
-                                             config_.group_size);
+    state.attention =
+        ChunkAttentionState<T>(batch, config_.query_key_dim, 4 * config_.dim, config_.group_size);
     return state;
   }
   StreamTiming timing() const noexcept { return StreamTiming::unbounded(); }

@@ -117,11 +117,11 @@ class CausalMossFormer2 {
     if (samples.size() == 0) return Tensor<T, 3>({batch, length, speakers});
     const Tensor<T, 2> before = state != nullptr ? state->samples : Tensor<T, 2>({batch, hop});
     const Tensor<T, 2> signal = concat(before, samples, 1);
-    const Tensor<T, 3> encoded =
-        encoder_.forward(frames(signal, 2 * hop, hop), Activation::relu);
-    const Tensor<T, 4> sources = mask(encoded, state) *
-                                 reshape<4>(encoded, {batch, steps, 1, config_.in_channels});
-    const Tensor<T, 4> pieces = transpose(decoder_.forward(sources), 1, 2);  // (B, S, T / hop, 2 hop)
+    const Tensor<T, 3> encoded = encoder_.forward(frames(signal, 2 * hop, hop), Activation::relu);
+    const Tensor<T, 4> sources =
+        mask(encoded, state) * reshape<4>(encoded, {batch, steps, 1, config_.in_channels});
+    const Tensor<T, 4> pieces =
+        transpose(decoder_.forward(sources), 1, 2);  // (B, S, T / hop, 2 hop)
     const Tensor<T, 2> waves =
         overlap_add(reshape<3>(pieces, {batch * speakers, steps, 2 * hop}), hop);
     Tensor<T, 2> done = slice(waves, 1, 0, length);
@@ -196,12 +196,11 @@ class CausalMossFormer2 {
   static const Config& checked(const Config& c) {
     if (c.encoder_kernel_size < 2 || c.encoder_kernel_size % 2 != 0 || c.num_spks < 1 ||
         c.num_layers < 1 || c.in_channels < 1)
-      throw ConfigError("CausalMossFormer2: encoder_kernel_size is " +
-                        std::to_string(c.encoder_kernel_size) + ", num_spks " +
-                        std::to_string(c.num_spks) + ", num_layers " +
-                        std::to_string(c.num_layers) + " and in_channels " +
-                        std::to_string(c.in_channels) +
-                        ", expected an even number >= 2 and the others >= 1");
+      throw ConfigError(
+          "CausalMossFormer2: encoder_kernel_size is " + std::to_string(c.encoder_kernel_size) +
+          ", num_spks " + std::to_string(c.num_spks) + ", num_layers " +
+          std::to_string(c.num_layers) + " and in_channels " + std::to_string(c.in_channels) +
+          ", expected an even number >= 2 and the others >= 1");
     return c;
   }
 

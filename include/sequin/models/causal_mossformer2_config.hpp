@@ -27,9 +27,7 @@ struct CausalMossFormer2Config {
 
   /// Samples of a step.
   index_t hop() const noexcept { return encoder_kernel_size / 2; }
-  index_t rotary_dim() const noexcept {
-    return (std::min)(index_t{32}, query_key_dim) / 2 * 2;
-  }
+  index_t rotary_dim() const noexcept { return (std::min)(index_t{32}, query_key_dim) / 2 * 2; }
   /// There as in MossFormer2Config: it separates, by masks.
   bool separates() const noexcept { return true; }
   static constexpr bool masks = true;

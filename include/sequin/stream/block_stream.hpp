@@ -11,8 +11,8 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
-/// A Streamable model that takes a hop of `stream_width()` samples and gives as many, of one channel
-/// or of several, sample by sample.
+/// A Streamable model that takes a hop of `stream_width()` samples and gives as many, of one
+/// channel or of several, sample by sample.
 template <class M>
 concept SampleModel = Streamable<M> &&
     std::same_as<typename M::StreamInput, typename M::value_type> && requires(const M& model) {
@@ -28,7 +28,7 @@ struct BlockStreamState : StreamState<BlockStreamState<Model>> {
   typename Model::State model;
   StateTensor<T, 1> waiting;  ///< (hop)
   StateTensor<T, 1> ready;    ///< (hop x channels)
-  index_t filled = 0;                ///< samples that wait
+  index_t filled = 0;         ///< samples that wait
 
   template <class V, class... S>
   static void visit(V& v, S&... s) {
