@@ -71,5 +71,6 @@ void fuzz_npz(std::span<const std::byte> bytes);
 void fuzz_wav(std::span<const std::byte> bytes);
 void fuzz_tokenizer(std::span<const std::byte> bytes);
 void fuzz_checkpoint(std::span<const std::byte> bytes);
+void fuzz_state(std::span<const std::byte> bytes);
 
 }  // namespace sequin_fuzz

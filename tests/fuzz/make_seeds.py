@@ -339,6 +339,57 @@ def make_checkpoint():
     seed("surplus", more=("U8", [1], b"1"))
 
 
+def make_state():
+    def seed(name, parts, of=""):
+        header, data = {"__metadata__": {"format": "sequin.state", "version": "1", "state_of": of}}, b""
+        for key, (dtype, shape, *values) in parts.items():
+            count = 1
+            for extent in shape:
+                count *= extent
+            if dtype == "F32":
+                part = struct.pack(f"<{count}f", *(0.25 * i for i in range(count)))
+            elif dtype == "BOOL":
+                part = bytes(i % 2 for i in range(count))
+            else:
+                part = struct.pack("<q", *values)
+            header[key] = tensor(dtype, shape, len(data), len(data) + len(part))
+            data += part
+        put("state", name, safetensors(header, data))
+
+    def voices(filled, group):
+        layer, flash = "model.layers.0.", "model.layers.0.flash."
+        return {
+            "model.samples": ("F32", [1, 2]), "model.overlap": ("F32", [1, 2, 2]),
+            flash + "before": ("F32", [1, 1, 2]), flash + "to_hidden.tail": ("F32", [1, 16, 2]),
+            flash + "to_qk.tail": ("F32", [1, 2, 2]), flash + "to_out.tail": ("F32", [1, 4, 2]),
+            flash + "attention.keys": ("F32", [1, 2, 3]),
+            flash + "attention.values": ("F32", [1, 3, 16]),
+            flash + "attention.sum": ("F32", [1, 2, 16]),
+            flash + "attention.memory": ("F32", [1, 2, 16]),
+            flash + "attention.weight": ("F32", [1]),
+            flash + "attention.filled": ("I64", [1], group),
+            layer + "fsmn.to_u.tail": ("F32", [1, 4, 2]), layer + "fsmn.to_v.tail": ("F32", [1, 4, 2]),
+            layer + "fsmn.fsmn.memory": ("F32", [1, 4, 1]),
+            "waiting": ("F32", [2]), "ready": ("F32", [4]), "filled": ("I64", [1], filled),
+        }
+
+    def series(steps, mask=True):
+        parts = {f"layers.0.{part}": ("F32", [2, 2, steps, 2]) for part in ("keys", "values")}
+        return {**parts, "key_mask": ("BOOL", [2, steps])} if mask else parts
+
+    mamba = {"layers.0.conv_state": ("F32", [1, 8, 4]), "layers.0.ssm_state": ("F32", [1, 8, 16])}
+    seed("mamba", mamba)
+    seed("mamba_other_batch", {k: (t, [2] + shape[1:]) for k, (t, shape) in mamba.items()})
+    seed("mamba_other_weights", mamba, "other weights")
+    seed("time_moe", series(2))
+    seed("time_moe_long", series(9))
+    seed("time_moe_empty", series(0, False))
+    seed("voices", voices(1, 2))
+    seed("voices_waiting_too_many", voices(2, 0))
+    seed("voices_group_too_long", voices(0, 3))
+    seed("voices_negative", voices(-1, -(1 << 63)))
+
+
 make_safetensors()
 make_index()
 make_config()
@@ -348,3 +399,4 @@ make_npz()
 make_wav()
 make_tokenizer()
 make_checkpoint()
+make_state()

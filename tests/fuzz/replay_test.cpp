@@ -37,6 +37,7 @@ TEST_CASE("fuzz: tables are read or refused") { replay("csv", fuzz_csv); }
 TEST_CASE("fuzz: arrays of NumPy are read or refused") { replay("npy", fuzz_npy); }
 TEST_CASE("fuzz: tokenizers are read or refused") { replay("tokenizer", fuzz_tokenizer); }
 TEST_CASE("fuzz: checkpoints are read or refused") { replay("checkpoint", fuzz_checkpoint); }
+TEST_CASE("fuzz: states of streams are read or refused") { replay("state", fuzz_state); }
 #if SEQUIN_FUZZ_ZLIB
 TEST_CASE("fuzz: archives of NumPy are read or refused") { replay("npz", fuzz_npz); }
 #endif

@@ -316,4 +316,9 @@ TEST_CASE("states: a block stream goes on in the middle of a hop") {
   CHECK(std::equal(whole.begin() + 23, whole.end(), rest.begin() + 23));
   state.filled = 5;
   CHECK_THROWS_AS(second.set_state(state), ShapeError);
+  auto fresh = second.state();
+  CHECK(contains(message_of<LoadError>([&] { load_state(state_bytes(state), fresh); }),
+                 "'filled': expected a position from 0 to 4, found 5"));
+  CHECK(contains(message_of<ShapeError>([&] { fresh.assign(state); }),
+                 "filled is 5, expected a position from 0 to 4"));
 }

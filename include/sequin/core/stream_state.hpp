@@ -43,6 +43,18 @@ struct StateSteps {
 template <class Elements, class Length>
 StateSteps(Elements&, Length&, std::size_t) -> StateSteps<Elements, Length>;
 
+/// A place in a part of the state: at least 0 and less than `end`, the steps that fit there.
+template <class Index>
+struct StatePosition {
+  Index& at;
+  index_t end;
+
+  bool possible() const noexcept { return at >= 0 && at < end; }
+  std::string expected() const { return "a position from 0 to " + std::to_string(end - 1); }
+};
+template <class Index>
+StatePosition(Index&, index_t) -> StatePosition<Index>;
+
 namespace detail {
 
 /// How the steps of a tensor lie in memory: `outer` times `capacity` steps of `inner` elements.
@@ -80,7 +92,7 @@ struct ResetState {
     s.length = 0;
   }
   void step_mask(std::string_view, Tensor<bool, 2>& mask) noexcept { mask = {}; }
-  void number(std::string_view, index_t& value) noexcept { value = 0; }
+  void position(std::string_view, const StatePosition<index_t>& p) noexcept { p.at = 0; }
   template <class State>
   void child(std::string_view, State& s) noexcept {
     State::visit(*this, s);
@@ -125,7 +137,10 @@ struct CompareStates {
     if (same && expected != is) found(name, to_string(expected), to_string(is));
   }
   void step_mask(std::string_view, const Tensor<bool, 2>&, const Tensor<bool, 2>&) noexcept {}
-  void number(std::string_view, index_t, index_t) noexcept {}
+  template <class To, class From>
+  void position(std::string_view name, const To&, const From& from) {
+    if (same && !from.possible()) found(name, from.expected(), std::to_string(from.at));
+  }
   template <class State>
   void child(std::string_view name, const State& to, const State& from) {
     if (!same) return;
@@ -166,7 +181,10 @@ struct CopyState {
     const ArenaScope heap(nullptr);
     to = from.clone();
   }
-  void number(std::string_view, index_t& to, const index_t& from) noexcept { to = from; }
+  template <class To, class From>
+  void position(std::string_view, const To& to, const From& from) noexcept {
+    to.at = from.at;
+  }
   template <class State>
   void child(std::string_view, State& to, const State& from) {
     State::visit(*this, to, from);
@@ -196,9 +214,10 @@ struct CopyState {
 ///       }
 ///     };
 ///
-/// Besides these there are `v.number("filled", s.filled...)` for an index_t, `v.steps("keys",
-/// StateSteps{s.keys, s.length, axis}...)` for what grows, and `v.step_mask("mask", s.mask...)`
-/// for a Tensor<bool, 2> (B, at least the length of the steps before it) or undefined.
+/// Besides these there are `v.position("at", StatePosition{s.at, end}...)` for an index_t that is
+/// at least 0 and less than `end`, `v.steps("keys", StateSteps{s.keys, s.length, axis}...)` for
+/// what grows, and `v.step_mask("mask", s.mask...)` for a Tensor<bool, 2> (B, at least the length
+/// of the steps before it) or undefined.
 ///
 /// `s` is one state, or two whose parts are visited side by side. With StateTensor as members a
 /// copy is independent without a line more. Files of states: io/state_file.hpp.

@@ -79,8 +79,8 @@ class SaveState : public NamedStateWalk<SaveState> {
       for (index_t t = 0; t < length_; ++t) bytes.push_back(std::byte{mask(b, t)});
     add(name, DType::BOOL, Shape<2>{mask.extent(0), length_}, bytes);
   }
-  void number(std::string_view name, const index_t& value) {
-    const std::int64_t whole = value;
+  void position(std::string_view name, const StatePosition<const index_t>& p) {
+    const std::int64_t whole = p.at;
     auto& bytes = copies_.emplace_back(sizeof whole);
     std::memcpy(bytes.data(), &whole, sizeof whole);
     add(name, DType::I64, Shape<1>{1}, bytes);
@@ -99,6 +99,12 @@ class SaveState : public NamedStateWalk<SaveState> {
   std::deque<std::vector<std::byte>> copies_;  // a growing deque moves no element
   index_t length_ = 0;                         // of the last steps
 };
+
+inline index_t file_position(const TensorEntry& e) {
+  std::int64_t whole = 0;
+  std::memcpy(&whole, e.bytes.data(), sizeof whole);
+  return static_cast<index_t>(whole);
+}
 
 /// Compares a file with a state: finds all that differs, changes nothing.
 class CheckState : public NamedStateWalk<CheckState> {
@@ -124,8 +130,11 @@ class CheckState : public NamedStateWalk<CheckState> {
     if (file_.find(named(name)) != nullptr)
       expect(named(name), DType::BOOL, Shape<2>{batch_, length_.value_or(0)});
   }
-  void number(std::string_view name, const index_t&) {
-    expect(named(name), DType::I64, Shape<1>{1});
+  void position(std::string_view name, const StatePosition<const index_t>& p) {
+    if (!expect(named(name), DType::I64, Shape<1>{1})) return;
+    const index_t at = file_position(*file_.find(named(name)));
+    if (const StatePosition<const index_t> found{at, p.end}; !found.possible())
+      add("'" + named(name) + "': expected " + found.expected() + ", found " + std::to_string(at));
   }
 
   /// Throws LoadError unless the file holds just what was visited.
@@ -138,12 +147,13 @@ class CheckState : public NamedStateWalk<CheckState> {
   }
 
  private:
-  void expect(std::string name, DType dtype, std::span<const index_t> shape) {
+  bool expect(std::string name, DType dtype, std::span<const index_t> shape) {
     const auto text = [](DType d, std::span<const index_t> s) {
       return std::string(dtype_name(d)) + " " + to_string(s);
     };
     const TensorEntry* const found = file_.find(name);
     const std::string expected = "'" + name + "': expected " + text(dtype, shape) + ", found ";
+    const int before = count_;
     if (found == nullptr) {
       add(expected + "none");
     } else {
@@ -152,6 +162,7 @@ class CheckState : public NamedStateWalk<CheckState> {
         add(expected + text(found->dtype, is));
     }
     known_.insert(std::move(name));
+    return count_ == before;
   }
   void add(const std::string& finding) {
     constexpr int kShown = 6;
@@ -202,10 +213,8 @@ class LoadState : public NamedStateWalk<LoadState> {
     std::transform(e->bytes.begin(), e->bytes.end(), mask.data(),
                    [](std::byte b) { return b != std::byte{0}; });
   }
-  void number(std::string_view name, index_t& value) {
-    std::int64_t whole = 0;
-    std::memcpy(&whole, entry(name).bytes.data(), sizeof whole);
-    value = static_cast<index_t>(whole);
+  void position(std::string_view name, const StatePosition<index_t>& p) {
+    p.at = file_position(entry(name));
   }
 
  private:

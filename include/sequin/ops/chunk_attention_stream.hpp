@@ -32,7 +32,7 @@ struct ChunkAttentionState : StreamState<ChunkAttentionState<T>> {
     v.tensor("sum", s.sum...);
     v.tensor("memory", s.memory...);
     v.tensor("weight", s.weight...);
-    v.number("filled", s.filled...);
+    v.position("filled", StatePosition{s.filled, s.keys.extent(2)}...);
   }
 };
 

@@ -35,7 +35,7 @@ struct BlockStreamState : StreamState<BlockStreamState<Model>> {
     v.child("model", s.model...);
     v.tensor("waiting", s.waiting...);
     v.tensor("ready", s.ready...);
-    v.number("filled", s.filled...);
+    v.position("filled", StatePosition{s.filled, s.waiting.extent(0)}...);
   }
 };
 
