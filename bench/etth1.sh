@@ -1,22 +1,24 @@
 #!/bin/sh
-# Trains iTransformer on ETTh1 by the official protocol and prints a Markdown table of test errors, one
-# row a horizon, mean and spread over the seeds; what is already in OUT is not trained again.
+# Trains a model on ETTh1 by the official protocol and prints a Markdown table of test errors, one row
+# a horizon, mean and spread over the seeds; what is already in OUT is not trained again.
 # usage: bench/etth1.sh ETTh1.csv OUT [PROGRAM=build/release/bin/sequin]
-#   SEEDS="2021 2022 2023" and HORIZONS="96 192 336 720" may be set in the environment.
+#   MODEL=itransformer (or informer, of a smaller size than the official one), SEEDS="2021 2022 2023"
+#   and HORIZONS="96 192 336 720" may be set in the environment.
 set -eu
-[ $# -ge 2 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 data=$1 out=$2 program=${3:-build/release/bin/sequin}
 configs=$(dirname "$0")/../examples/configs
+model=${MODEL:-itransformer}
 seeds=${SEEDS:-2021 2022 2023}
 
 for horizon in ${HORIZONS:-96 192 336 720}; do
   rows=
   for seed in $seeds; do
-    run=$out/$horizon-$seed
+    run=$out/$model-$horizon-$seed
     if [ ! -e "$run/metrics.json" ]; then
       resume=
       [ ! -e "$run/checkpoint.safetensors" ] || resume=--resume
-      "$program" train "$configs/itransformer_etth1_96_$horizon.json" --data "$data" -o "$run" \
+      "$program" train "$configs/${model}_etth1_96_$horizon.json" --data "$data" -o "$run" \
         --seed "$seed" --quiet $resume >&2
     fi
     rows="$rows$run/metrics.json "
