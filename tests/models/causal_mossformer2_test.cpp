@@ -2,7 +2,7 @@
 
 #include "common/allocation_count.hpp"
 #include "sequin/autograd/tape.hpp"
-#include "sequin/ops/si_sdr.hpp"
+#include "sequin/ops/reduce.hpp"
 #include "sequin/stream/block_stream.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"

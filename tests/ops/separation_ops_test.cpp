@@ -64,7 +64,7 @@ TEMPLATE_TEST_CASE(
     "chunk_attention: equals a plain loop, causal, masked and with a short last group",
     "[chunk_attention]", float, double) {
   for (const index_t n : {1, 4, 9, 16})
-    for (const auto [causal, decay] :
+    for (const auto& [causal, decay] :
          {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}, {true, 1.0}})
       for (const bool masked : {false, true}) {
         const auto in = queries<TestType>(2, n, 5);
@@ -90,7 +90,7 @@ TEMPLATE_TEST_CASE(
 }
 
 TEST_CASE("chunk_attention: gradients equal finite differences", "[chunk_attention]") {
-  for (const auto [causal, decay] : {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}})
+  for (const auto& [causal, decay] : {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}})
     for (const double dropout : {0.0, 0.3}) {
       const auto in = queries<double>(2, 8, 3);
       const auto v = wavy<double, 3>({2, 8, 4}, 0.4);
