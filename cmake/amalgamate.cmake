@@ -15,10 +15,11 @@ set(of_informer models/informer.hpp)
 set(of_mamba models/mamba.hpp models/generate.hpp stream/session.hpp)
 set(of_time_moe models/time_moe_forecast.hpp models/time_moe_generate.hpp models/time_moe_loss.hpp)
 set(of_mossformer2 models/mossformer2_decode.hpp models/separate_long.hpp)
+set(of_causal_mossformer2 models/causal_mossformer2.hpp stream/block_stream.hpp)
 if(MODEL)
   if(NOT of_${MODEL})
-    message(FATAL_ERROR "MODEL: expected itransformer, informer, mamba, time_moe or mossformer2, "
-                        "found ${MODEL}")
+    message(FATAL_ERROR "MODEL: expected itransformer, informer, mamba, time_moe, mossformer2 or "
+                        "causal_mossformer2, found ${MODEL}")
   endif()
   set(HEADERS ${of_${MODEL}} io/load_model.hpp)
 endif()
