@@ -3,11 +3,6 @@
 
 # Their packages say where they are, as for any build.
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE BOTH)
-# Debian keeps xsimd's in a folder of the machine's architecture, which is not the target's.
-file(GLOB xsimd_folder /usr/lib/*-linux-gnu*/cmake/xsimd)
-if(NOT xsimd_DIR AND xsimd_folder)
-  set(xsimd_DIR ${xsimd_folder} CACHE PATH "Folder of xsimdConfig.cmake")
-endif()
 
 # Packages that are installed in /usr/include would bring the machine's C library along: what is
 # ours there is reached through links.

@@ -3,6 +3,7 @@
 //
 //   bench_threads [N]   (2)
 #include "sequin/core/arena.hpp"
+#include "sequin/core/simd_reduce.hpp"
 #include "sequin/core/thread_pool.hpp"
 #include "sequin/models/itransformer.hpp"
 #include "sequin/models/mamba.hpp"

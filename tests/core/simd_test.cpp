@@ -1,4 +1,4 @@
-#include "sequin/core/simd.hpp"
+#include "sequin/core/simd_reduce.hpp"
 
 #include "support/catch.hpp"
 
@@ -117,6 +117,7 @@ TEMPLATE_TEST_CASE("simd: every lane computes what a scalar would", "", float, d
   const std::vector<T> difference = lanes<T>(simd::fnma<T>(va, vb, simd::set1<T>(c)));
   const std::vector<T> magnitude = lanes<T>(simd::abs<T>(va));
   const std::vector<T> root = lanes<T>(simd::sqrt<T>(simd::abs<T>(va)));
+  const std::vector<T> quotient = lanes<T>(simd::div<T>(va, vb));
   const std::vector<T> opposite = lanes<T>(simd::negate<T>(va));
   const std::vector<T> signed_as = lanes<T>(simd::copy_sign<T>(va, vb));
   const std::vector<T> same = lanes<T>(simd::from_bits<T>(simd::to_bits<T>(va)));
@@ -125,11 +126,14 @@ TEMPLATE_TEST_CASE("simd: every lane computes what a scalar would", "", float, d
     CHECK(difference[i] == c - a[i] * b[i]);
     CHECK(magnitude[i] == std::abs(a[i]));
     CHECK(root[i] == std::sqrt(std::abs(a[i])));
+    CHECK(quotient[i] == a[i] / b[i]);
     CHECK(opposite[i] == -a[i]);
     CHECK(signed_as[i] == std::copysign(a[i], b[i]));
     CHECK(same[i] == a[i]);
   }
   CHECK(std::signbit(lanes<T>(simd::negate<T>(simd::zero<T>()))[0]));
+  constexpr T inf = std::numeric_limits<T>::infinity();
+  CHECK(lanes<T>(simd::sqrt<T>(simd::set1<T>(inf)))[0] == inf);
 }
 
 TEMPLATE_TEST_CASE("simd: transform covers any length, in place as well", "", float, double) {

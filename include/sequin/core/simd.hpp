@@ -145,7 +145,8 @@ inline void store_partial(T* p, const Vec<T>& v, std::ptrdiff_t n) {
 #endif
 }
 
-// The four fused operations, spelt out for AVX-512: those of xsimd 8.1 round twice there.
+// The four fused operations, spelt out where those of xsimd 8.1 round twice: all for AVX-512, two
+// for 64-bit ARM.
 
 /// a * b + c, in one rounding where the instruction set has it.
 template <class T>
@@ -155,6 +156,11 @@ inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
     return Vec<T>(_mm512_fmadd_ps(a, b, c));
   else
     return Vec<T>(_mm512_fmadd_pd(a, b, c));
+#elif defined(__aarch64__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(vfmaq_f32(c, a, b));
+  else
+    return Vec<T>(vfmaq_f64(c, a, b));
 #else
   return xsimd::fma(a, b, c);
 #endif
@@ -168,6 +174,11 @@ inline Vec<T> fnma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
     return Vec<T>(_mm512_fnmadd_ps(a, b, c));
   else
     return Vec<T>(_mm512_fnmadd_pd(a, b, c));
+#elif defined(__aarch64__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(vfmsq_f32(c, a, b));
+  else
+    return Vec<T>(vfmsq_f64(c, a, b));
 #else
   return xsimd::fnma(a, b, c);
 #endif
@@ -181,6 +192,11 @@ inline Vec<T> fms(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
     return Vec<T>(_mm512_fmsub_ps(a, b, c));
   else
     return Vec<T>(_mm512_fmsub_pd(a, b, c));
+#elif defined(__aarch64__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(vfmaq_f32(vnegq_f32(c), a, b));
+  else
+    return Vec<T>(vfmaq_f64(vnegq_f64(c), a, b));
 #else
   return xsimd::fms(a, b, c);
 #endif
@@ -194,82 +210,14 @@ inline Vec<T> fnms(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
     return Vec<T>(_mm512_fnmsub_ps(a, b, c));
   else
     return Vec<T>(_mm512_fnmsub_pd(a, b, c));
+#elif defined(__aarch64__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(vfmsq_f32(vnegq_f32(c), a, b));
+  else
+    return Vec<T>(vfmsq_f64(vnegq_f64(c), a, b));
 #else
   return xsimd::fnms(a, b, c);
 #endif
-}
-
-namespace detail {
-
-/// Folds the lanes with `f`, the upper half onto the lower until one is left: for four lanes
-/// f(f(v0, v2), f(v1, v3)). `f` takes two registers of any width.
-template <class T, class A, class F>
-inline T fold(const xsimd::batch<T, A>& v, F&& f) {
-  constexpr std::size_t size = xsimd::batch<T, A>::size;
-#if defined(__AVX512F__)
-  if constexpr (size * sizeof(T) == 64) {
-    using Half = xsimd::batch<T, xsimd::avx>;
-    if constexpr (sizeof(T) == 4) {
-      const __m512d all = _mm512_castps_pd(v);
-      return fold<T>(f(Half(_mm256_castpd_ps(_mm512_castpd512_pd256(all))),
-                       Half(_mm256_castpd_ps(_mm512_extractf64x4_pd(all, 1)))),
-                     f);
-    } else {
-      return fold<T>(f(Half(_mm512_castpd512_pd256(v)), Half(_mm512_extractf64x4_pd(v, 1))), f);
-    }
-  }
-#endif
-#if defined(__AVX__)
-  if constexpr (size * sizeof(T) == 32) {
-    using Half = xsimd::batch<T, xsimd::sse2>;
-    if constexpr (sizeof(T) == 4) {
-      return fold<T>(f(Half(_mm256_castps256_ps128(v)), Half(_mm256_extractf128_ps(v, 1))), f);
-    } else {
-      return fold<T>(f(Half(_mm256_castpd256_pd128(v)), Half(_mm256_extractf128_pd(v, 1))), f);
-    }
-  }
-#endif
-#if defined(__SSE2__)
-  if constexpr (size * sizeof(T) == 16) {
-    using Quarter = xsimd::batch<T, xsimd::sse2>;
-    if constexpr (sizeof(T) == 4) {
-      const Quarter two = f(Quarter(v), Quarter(_mm_movehl_ps(v, v)));
-      return _mm_cvtss_f32(f(two, Quarter(_mm_shuffle_ps(two, two, 1))));
-    } else {
-      return _mm_cvtsd_f64(f(Quarter(v), Quarter(_mm_unpackhi_pd(v, v))));
-    }
-  }
-#endif
-  alignas(64) T lanes[size];
-  v.store_aligned(lanes);
-  for (std::size_t half = size / 2; half > 0; half /= 2) {
-    for (std::size_t i = 0; i < half; ++i) {
-      using One = xsimd::batch<T, A>;
-      alignas(64) T result[size];
-      f(One(lanes[i]), One(lanes[i + half])).store_aligned(result);
-      lanes[i] = result[0];
-    }
-  }
-  return lanes[0];
-}
-
-}  // namespace detail
-
-/// The sum of all lanes, in the same order with every xsimd: the upper half of the lanes is added
-/// to the lower half until one lane is left. ((v0 + v4) + (v2 + v6)) + ((v1 + v5) + (v3 + v7)).
-template <class T>
-inline T reduce_add(const Vec<T>& v) {
-  return detail::fold<T>(v, [](const auto& a, const auto& b) { return a + b; });
-}
-
-/// The largest or smallest lane; NaN in a lane may be lost, so test for it apart where it matters.
-template <class T>
-inline T reduce_max(const Vec<T>& v) {
-  return detail::fold<T>(v, [](const auto& a, const auto& b) { return xsimd::max(a, b); });
-}
-template <class T>
-inline T reduce_min(const Vec<T>& v) {
-  return detail::fold<T>(v, [](const auto& a, const auto& b) { return xsimd::min(a, b); });
 }
 
 /// Per lane: mask ? a : b.
@@ -321,6 +269,8 @@ template <class T>
 inline Vec<T> abs(const Vec<T>& v) {
   return xsimd::abs(v);
 }
+/// The square root and the quotient, rounded correctly. Of Vec<float> no `/` and no root but these:
+/// what xsimd has for ARM starts from an estimate, and its root of infinity is NaN.
 template <class T>
 inline Vec<T> sqrt(const Vec<T>& v) {
 #if defined(__AVX512F__)
@@ -329,10 +279,31 @@ inline Vec<T> sqrt(const Vec<T>& v) {
     return Vec<T>(_mm512_maskz_sqrt_ps(0xffff, v));
   else
     return Vec<T>(_mm512_maskz_sqrt_pd(0xff, v));
+#elif defined(__aarch64__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(vsqrtq_f32(v));
+  else
+    return Vec<T>(vsqrtq_f64(v));
 #else
   return xsimd::sqrt(v);
 #endif
 }
+template <class T>
+inline Vec<T> div(const Vec<T>& a, const Vec<T>& b) {
+#if defined(__aarch64__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(vdivq_f32(a, b));
+  else
+    return Vec<T>(vdivq_f64(a, b));
+#else
+  return a / b;
+#endif
+}
+/// `div` as an object.
+template <class T>
+struct Quotient {
+  Vec<T> operator()(const Vec<T>& a, const Vec<T>& b) const { return simd::div<T>(a, b); }
+};
 /// -v, zeros and NaN included.
 template <class T>
 inline Vec<T> negate(const Vec<T>& v) {

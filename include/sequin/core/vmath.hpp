@@ -19,7 +19,8 @@ struct Logistic {
   Vec<T> e;        ///< exp(-|x|)
   Vec<T> inverse;  ///< 1 / (1 + e), sigmoid(|x|)
   explicit Logistic(const Vec<T>& x)
-      : e(simd::exp_nonpositive<T>(minus_abs<T>(x))), inverse(Vec<T>(T{1}) / (Vec<T>(T{1}) + e)) {}
+      : e(simd::exp_nonpositive<T>(minus_abs<T>(x))),
+        inverse(simd::div<T>(Vec<T>(T{1}), Vec<T>(T{1}) + e)) {}
 };
 
 /// log(1 + e) for 0 <= e <= 1 as 2 atanh(s), s = e / (2 + e): atanh(s) = s + s w P(w), w = s^2.
@@ -58,7 +59,7 @@ template <class T>
 inline Vec<T> sigmoid(const Vec<T>& x) {
   const Vec<T> one(T{1});
   const Vec<T> e = simd::exp_nonpositive<T>(detail::minus_abs<T>(x));
-  return simd::select<T>(x < simd::zero<T>(), e, one) / (one + e);
+  return simd::div<T>(simd::select<T>(x < simd::zero<T>(), e, one), one + e);
 }
 
 /// log(1 + e^x), and x itself above 20 as in PyTorch. Error at most 2.8 ulp; 0 where e^x is
@@ -66,7 +67,7 @@ inline Vec<T> sigmoid(const Vec<T>& x) {
 template <class T>
 inline Vec<T> softplus(const Vec<T>& x) {
   const Vec<T> e = simd::exp_nonpositive<T>(detail::minus_abs<T>(x));
-  const Vec<T> s = e / (e + Vec<T>(T{2}));
+  const Vec<T> s = simd::div<T>(e, e + Vec<T>(T{2}));
   const Vec<T> twice = s + s;
   const Vec<T> w = s * s;
   const Vec<T> p = detail::polynomial<T>(w, detail::SoftplusConstants<T>::kPolynomial);
@@ -78,7 +79,7 @@ inline Vec<T> softplus(const Vec<T>& x) {
 template <class T>
 inline Vec<T> silu(const Vec<T>& x) {
   const Vec<T> e = simd::exp_nonpositive<T>(detail::minus_abs<T>(x));
-  return simd::select<T>(x < simd::zero<T>(), x * e, x) / (Vec<T>(T{1}) + e);
+  return simd::div<T>(simd::select<T>(x < simd::zero<T>(), x * e, x), Vec<T>(T{1}) + e);
 }
 
 /// x / 2 (1 + erf(x / sqrt 2)), exact: x times the normal distribution function, without the

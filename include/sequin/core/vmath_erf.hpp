@@ -60,7 +60,7 @@ struct ErfConstants<double> {
 template <class T>
 inline Vec<T> half_scaled_erfc(const Vec<T>& a) {
   using C = ErfConstants<T>;
-  const Vec<T> t = Vec<T>(T{1}) / (a + Vec<T>(C::kShift));
+  const Vec<T> t = simd::div<T>(Vec<T>(T{1}), a + Vec<T>(C::kShift));
   return t * polynomial<T>(simd::fma<T>(t, Vec<T>(C::kBeta), Vec<T>(C::kAlpha)), C::kLarge);
 }
 
@@ -107,7 +107,7 @@ struct NormalTail {
 
   static Vec<float> at(const Vec<float>& a) {
     const Vec<float> one(1.0f);
-    const Vec<float> t = one / simd::fma<float>(a, Vec<float>(kPole), one);
+    const Vec<float> t = simd::div<float>(one, simd::fma<float>(a, Vec<float>(kPole), one));
     const Vec<float> u = simd::fma<float>(t, Vec<float>(kScale), Vec<float>(kShift));
     const Vec<float> bell = simd::exp_nonpositive<float>(a * (a * Vec<float>(-0.5f)));
     return bell * t * polynomial<float>(u, kPolynomial);

@@ -188,7 +188,7 @@ inline Vec<T> tanh(const Vec<T>& x) {
   const Vec<T> small = simd::fma<T>(magnitude * square, p, magnitude);
   const detail::Reduced<T> a(magnitude + magnitude);
   const Vec<T> e = detail::exp_reduced<T>(a.r) * detail::power_of_two<T>(a.biased);
-  const Vec<T> large = one - Vec<T>(T{2}) / (e + one);
+  const Vec<T> large = one - simd::div<T>(Vec<T>(T{2}), e + one);
   return simd::copy_sign<T>(simd::select<T>(magnitude < Vec<T>(T(0.625)), small, large), x);
 }
 

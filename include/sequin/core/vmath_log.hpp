@@ -52,7 +52,7 @@ inline Vec<T> log_normal(const Vec<T>& v, const Vec<T>& bias, const Vec<T>& corr
   const Vec<T> e =
       simd::from_bits<T>((shifted >> E::kMantissa) | simd::to_bits<T>(base)) - base - bias;
   const Vec<T> f = m - Vec<T>(T{1});
-  const Vec<T> s = f / (f + Vec<T>(T{2}));
+  const Vec<T> s = simd::div<T>(f, f + Vec<T>(T{2}));
   const Vec<T> z = s * s;
   const Vec<T> r = z * polynomial<T>(z, C::kPolynomial);
   const Vec<T> half_square = Vec<T>(T(0.5)) * f * f;
@@ -91,7 +91,8 @@ inline Vec<T> log1p(const Vec<T>& x) {
   const Vec<T> u = one + x;
   // What rounding lost of x or of 1.
   const Vec<T> lost = simd::select<T>(x < one, x - (u - one), one - (u - x));
-  Vec<T> y = detail::log_normal<T>(u, Vec<T>(detail::LogConstants<T>::kBias), lost / u);
+  Vec<T> y =
+      detail::log_normal<T>(u, Vec<T>(detail::LogConstants<T>::kBias), simd::div<T>(lost, u));
   // Keeps -0 and subnormals.
   y = simd::select<T>(simd::abs<T>(x) < Vec<T>(std::numeric_limits<T>::epsilon() / 4), x, y);
   return detail::log_edges<T>(x, Vec<T>(T{-1}), y);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/compiled.hpp"
+#include "sequin/core/simd_reduce.hpp"
 #include "sequin/kernels/attention_dropout.hpp"
 
 namespace sequin::inline SEQUIN_ABI::kernels {

@@ -3,7 +3,7 @@
 
 #include "sequin/core/compiled.hpp"
 #include "sequin/core/shape.hpp"
-#include "sequin/core/simd.hpp"
+#include "sequin/core/simd_reduce.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -39,7 +39,7 @@ template <class T>
 SEQUIN_ALWAYS_INLINE simd::Vec<T> gate_sigmoid(const simd::Vec<T>& x) {
   if constexpr (sizeof(T) == 4) {
     const simd::Vec<T> one(T{1});
-    return one / (one + gate_exp<-1>(x));
+    return simd::div<T>(one, one + gate_exp<-1>(x));
   } else {
     return simd::sigmoid<T>(x);
   }
@@ -53,7 +53,7 @@ SEQUIN_ALWAYS_INLINE simd::Vec<T> gate_tanh(const simd::Vec<T>& x) {
     const V square = x * x;
     const V p = simd::detail::polynomial<T>(square, simd::detail::TanhConstants<T>::kPolynomial);
     const V small = simd::fma<T>(x * square, p, x);
-    const V large = simd::fnma<T>(V(T{2}), one / (one + gate_exp<2>(x)), one);
+    const V large = simd::fnma<T>(V(T{2}), simd::div<T>(one, one + gate_exp<2>(x)), one);
     return simd::select<T>(simd::abs<T>(x) < V(T(0.625)), small, large);
   } else {
     return simd::tanh<T>(x);

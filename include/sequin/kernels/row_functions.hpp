@@ -38,7 +38,7 @@ SEQUIN_ALWAYS_INLINE void exp2_inplace(simd::Vec<T> (&v)[Count]) {
   constexpr T kRound = sizeof(T) == 4 ? T(12582912 + 127) : T(6755399441055744 + 1023);
   // The operands' order in min and max lets NaN through.
   SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) v[i] =
-      xsimd::min(V(kHigh), xsimd::max(V(kLow), v[i]));
+      simd::min<T>(V(kHigh), simd::max<T>(V(kLow), v[i]));
   V shifted[Count], p[Count];
   SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) shifted[i] = v[i] + V(kRound);
   SEQUIN_UNROLL for (index_t i = 0; i < Count; ++i) v[i] = v[i] - (shifted[i] - V(kRound));
@@ -116,7 +116,7 @@ void softplus_rows(T* values, index_t n) {
         V::load_aligned(values + at + i * lanes);
     exp_minus_abs<T>(x, s);
     SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
-      s[i] = s[i] / (V(T{2}) + s[i]);
+      s[i] = simd::div<T>(s[i], V(T{2}) + s[i]);
       w[i] = s[i] * s[i];
       p[i] = V(T{1} / T(2 * kTerms + 1));
     }
@@ -142,7 +142,7 @@ void silu_rows(T* values, index_t n) {
     exp_minus_abs<T>(x, e);
     SEQUIN_UNROLL for (index_t i = 0; i < kRowVecs; ++i) {
       const V top = simd::select<T>(x[i] < V(T{0}), e[i], one);
-      (x[i] * (top / (one + e[i]))).store_aligned(values + at + i * lanes);
+      (x[i] * simd::div<T>(top, one + e[i])).store_aligned(values + at + i * lanes);
     }
   }
 }

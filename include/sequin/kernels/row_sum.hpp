@@ -2,7 +2,7 @@
 #pragma once
 
 #include "sequin/core/shape.hpp"
-#include "sequin/core/simd.hpp"
+#include "sequin/core/simd_reduce.hpp"
 
 #include <limits>
 

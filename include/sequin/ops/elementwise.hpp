@@ -187,14 +187,14 @@ Tensor<T, RankA> mul(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
 /// a / b elementwise, broadcasting as `add`.
 template <Scalar T, std::size_t RankA, std::size_t RankB>
 Tensor<T, RankA> div(const Tensor<T, RankA>& a, const Tensor<T, RankB>& b) {
-  auto y = detail::broadcast(a, b, "div", std::divides<>());
+  auto y = detail::broadcast(a, b, "div", simd::Quotient<T>());
   if (Recorder* tape = recording(a, b)) {
     const auto yv = tape->track(y);
     tape->push([b, y = kept_if(tape->tracks(b), y), av = a.var(), bv = b.var(),
                 yv](auto& g) -> void {
       const auto dy = g.take(yv);
       if (!dy.defined()) return;
-      const auto da = detail::broadcast(dy, b, "div", std::divides<>());
+      const auto da = detail::broadcast(dy, b, "div", simd::Quotient<T>());
       if (g.wants(av)) g.add(av, detail::sum_to(da, av.shape));
       if (g.wants(bv)) {
         const auto db =
@@ -262,7 +262,7 @@ Tensor<T, Rank> sqrt(const Tensor<T, Rank>& x) {
   using V = simd::Vec<T>;
   return detail::unary(
       x, [](const V& v) { return simd::sqrt<T>(v); },
-      [](const V&, const V& y, const V& d) { return d / (y + y); });
+      [](const V&, const V& y, const V& d) { return simd::div<T>(d, y + y); });
 }
 
 /// e^x.
@@ -280,7 +280,7 @@ Tensor<T, Rank> log(const Tensor<T, Rank>& x) {
   using V = simd::Vec<T>;
   return detail::unary(
       x, [](const V& v) { return simd::log<T>(v); },
-      [](const V& v, const V&, const V& d) { return d / v; });
+      [](const V& v, const V&, const V& d) { return simd::div<T>(d, v); });
 }
 
 /// |x|; its gradient at 0 is 0.

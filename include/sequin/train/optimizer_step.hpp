@@ -40,8 +40,8 @@ void adam_step(index_t n, T* p, T* exp_avg, T* exp_avg_sq, T* max_sq, const T* g
       // torch.maximum: NaN wins.
       top = simd::select<T>(top > v, top, simd::select<T>(top == top, v, top));
     }
-    const V denominator = sqrt(max_sq != nullptr ? top : v) / root2 + eps;
-    x = x + rate * m / denominator;
+    const V denominator = simd::div<T>(simd::sqrt<T>(max_sq != nullptr ? top : v), root2) + eps;
+    x = x + simd::div<T>(rate * m, denominator);
   };
   index_t i = 0;
   for (; i + lanes <= n; i += lanes) {
