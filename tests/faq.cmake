@@ -38,6 +38,7 @@ expect_quoted(include/sequin/core/stream_state.hpp "the state is of another mode
 expect_quoted(include/sequin/core/error.hpp "sequin: internal error: ")
 expect_quoted(cmake/dependencies.cmake " or newer: not found (")
 expect_quoted(cmake/dependencies.cmake "libeigen3-dev")
+expect_quoted(cmake/dependencies.cmake " in it or in its folder include, found none")
 
 # The instruction sets' names and the version in them.
 file(STRINGS ${ROOT}/include/sequin/core/version.hpp lines REGEX "^#define SEQUIN_ABI v")

@@ -248,19 +248,46 @@ inline Vec<T> from_bits(const Bits<T>& v) {
 #endif
 }
 
-/// Lane by lane a < b ? a : b and a > b ? a : b: where a lane is NaN the result is b's lane.
+/// Lane by lane a < b ? a : b and a > b ? a : b: where a lane is NaN the result is b's lane. Spelt
+/// out, as newer versions of xsimd exchange the operands.
 template <class T>
 inline Vec<T> min(const Vec<T>& a, const Vec<T>& b) {
-#if defined(__SSE2__)
-  return xsimd::min(a, b);  // the instruction does just that
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm512_maskz_min_ps(0xffff, a, b));
+  else
+    return Vec<T>(_mm512_maskz_min_pd(0xff, a, b));
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm256_min_ps(a, b));
+  else
+    return Vec<T>(_mm256_min_pd(a, b));
+#elif defined(__SSE2__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm_min_ps(a, b));
+  else
+    return Vec<T>(_mm_min_pd(a, b));
 #else
   return simd::select<T>(a < b, a, b);
 #endif
 }
 template <class T>
 inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
-#if defined(__SSE2__)
-  return xsimd::max(a, b);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm512_maskz_max_ps(0xffff, a, b));
+  else
+    return Vec<T>(_mm512_maskz_max_pd(0xff, a, b));
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm256_max_ps(a, b));
+  else
+    return Vec<T>(_mm256_max_pd(a, b));
+#elif defined(__SSE2__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm_max_ps(a, b));
+  else
+    return Vec<T>(_mm_max_pd(a, b));
 #else
   return simd::select<T>(a > b, a, b);
 #endif
