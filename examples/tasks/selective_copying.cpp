@@ -28,10 +28,12 @@ void add_selective_copying(CLI::App& app, Action& chosen) {
       app.add_subcommand("selective-copying", "Repeat the data tokens among the noise");
   cmd->footer("Example: tasks selective-copying examples/configs/mamba_tasks.json -o run");
   const auto a = std::make_shared<TaskArguments>();
-  a->steps = 2000;
-  a->short_steps = 500;
-  a->rate = 4e-3;
-  a->test_lengths = {64, 128, 256, 512, 1024};
+  a->length = 64;
+  a->steps = 20000;
+  a->short_steps = 2000;
+  a->batch = 16;
+  a->rate = 3e-3;
+  a->test_lengths = {32, 64, 128, 256, 512, 1024};
   a->add_to(cmd);
   const auto data = std::make_shared<index_t>(16);
   cmd->add_option("--data-tokens", *data, "tokens to remember")
