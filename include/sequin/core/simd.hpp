@@ -249,7 +249,7 @@ inline Vec<T> from_bits(const Bits<T>& v) {
 }
 
 /// Lane by lane a < b ? a : b and a > b ? a : b: where a lane is NaN the result is b's lane. Spelt
-/// out, as newer versions of xsimd exchange the operands.
+/// out, as xsimd 14 exchanges the operands.
 template <class T>
 inline Vec<T> min(const Vec<T>& a, const Vec<T>& b) {
 #if defined(__AVX512F__)
