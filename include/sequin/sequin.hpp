@@ -1,6 +1,5 @@
 /// All of Sequin but what is opt-in: core/eigen.hpp, core/eigen_tensor.hpp, core/module_trace.hpp,
-/// core/thread_pool.hpp, autograd/grad_check.hpp, blocks/expert_parallel_moe.hpp, io/tokenizer.hpp,
-/// train/mpi.hpp and fwd.hpp.
+/// core/thread_pool.hpp, autograd/grad_check.hpp, io/tokenizer.hpp, train/mpi.hpp and fwd.hpp.
 #pragma once
 
 #include "sequin/autograd/tape.hpp"
@@ -19,6 +18,7 @@
 #include "sequin/blocks/distil_encoder.hpp"
 #include "sequin/blocks/embedding.hpp"
 #include "sequin/blocks/encoder.hpp"
+#include "sequin/blocks/expert_parallel_moe.hpp"
 #include "sequin/blocks/ff_conv.hpp"
 #include "sequin/blocks/flash_gau.hpp"
 #include "sequin/blocks/forward_context.hpp"

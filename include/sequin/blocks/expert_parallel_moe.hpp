@@ -1,4 +1,4 @@
-/// Opt-in: SparseMoe with its experts spread over processes.
+/// SparseMoe with its experts spread over processes.
 #pragma once
 
 #include "sequin/blocks/sparse_moe.hpp"
@@ -14,7 +14,7 @@ namespace sequin::inline SEQUIN_ABI {
 /// of its own: they travel to their experts and back (Lepikhin et al., "GShard", arXiv 2006.16668).
 /// Router and shared expert are alike on all ranks. All ranks call `forward` and go backward
 /// together. The gradients of the experts are those of all ranks' tokens; those of the router and
-/// the shared expert are of this rank's and are to be summed over the ranks.
+/// the shared expert are of this rank's and are to be summed over the ranks, as `train` does.
 template <Scalar T>
 class ExpertParallelMoe {
  public:
@@ -85,18 +85,21 @@ class ExpertParallelMoe {
     shared_expert_gate.initialize(generator);
   }
 
-  /// The names of SparseMoe; those of other ranks' experts are known and not used.
+  /// The names of SparseMoe; other ranks' experts are elsewhere.
   void visit(Visitor<T>& v) {
     v.child("gate", gate);
-    const index_t begin = first(replicas_->rank()), end = first(replicas_->rank() + 1);
-    for (index_t e = 0; e < config_.num_experts; ++e) {
-      const std::string name = "experts." + std::to_string(e);
-      if (e >= begin && e < end)
-        v.child(name, experts[static_cast<std::size_t>(e - begin)]);
-      else
-        for (const char* map : {"gate_proj", "up_proj", "down_proj"})
-          v.unused(name + "." + map + ".weight");
-    }
+    const index_t in = config_.hidden_size, inner = config_.expert_width();
+    for (index_t rank = 0; rank < replicas_->size(); ++rank)
+      for (index_t e = first(rank); e < first(rank + 1); ++e) {
+        const std::string name = "experts." + std::to_string(e);
+        if (rank == replicas_->rank()) {
+          v.child_of(rank, name, experts[static_cast<std::size_t>(e - first(rank))]);
+          continue;
+        }
+        v.elsewhere(rank, name + ".gate_proj.weight", Shape<2>{inner, in});
+        v.elsewhere(rank, name + ".up_proj.weight", Shape<2>{inner, in});
+        v.elsewhere(rank, name + ".down_proj.weight", Shape<2>{in, inner});
+      }
     if (!config_.shared_expert) return;
     v.child("shared_expert", shared_expert);
     v.child("shared_expert_gate", shared_expert_gate);

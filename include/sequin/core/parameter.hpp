@@ -22,6 +22,11 @@ struct Parameter {
   Tensor<T, 1> values;         ///< all elements, flat; the same memory and the same autograd value
   bool trainable = true;       ///< false for a buffer
   bool whole = false;          ///< whole numbers, int64 in the official checkpoint
+  /// Of several processes (Replicas) the one that alone has it: elsewhere `values` is undefined,
+  /// the rest is alike on all of them. -1: everybody has it.
+  index_t rank = -1;
+
+  bool here() const noexcept { return values.defined(); }
 };
 
 /// What `visit` of a block tells.
@@ -33,7 +38,7 @@ struct ParameterList {
   /// Names that official checkpoints are known to carry and that the model does not use.
   std::vector<std::string> unused;
 
-  /// Number of trainable elements.
+  /// Number of trainable elements; of several processes, those of this one.
   index_t count() const noexcept {
     index_t total = 0;
     for (const auto& p : items) total += p.trainable ? p.values.size() : 0;
@@ -48,6 +53,8 @@ struct ParameterList {
 ///       v.child("norm", norm);           // "norm.weight", ...
 ///       v.children("layers", layers);    // "layers.0.weight", ...
 ///       v.derived(*this);                // calls refresh_derived() when constants are prepared
+///       v.child_of(rank, "expert", e);   // of several processes, what `rank` alone has; the
+///       v.elsewhere(rank, "expert.weight", shape);  // others name its parameters
 ///     }
 ///
 /// `parameters(model)`, `modules(model)` and `prepare(model)` below are the walks that exist.
@@ -100,6 +107,25 @@ class Visitor {
     for (auto& block : blocks) child(std::string(name) + "." + std::to_string(i++), block);
   }
 
+  /// A child that rank `rank`, which is this process, has alone.
+  template <class Block>
+  void child_of(index_t rank, std::string_view name, Block& block) {
+    const index_t outer = std::exchange(rank_, rank);
+    child(name, block);
+    rank_ = outer;
+  }
+  /// A parameter that rank `rank`, which is another process, has alone: named in the place where it
+  /// names its own.
+  template <std::size_t Rank>
+  void elsewhere(index_t rank, std::string_view name, const Shape<Rank>& shape) {
+    if (walk_ != Walk::kList) return;
+    Parameter<T> p;
+    p.name = prefix_ + std::string(name);
+    p.shape.assign(shape.begin(), shape.end());
+    p.rank = rank;
+    list_.items.push_back(std::move(p));
+  }
+
   /// A checkpoint may carry `name` beside or instead of `parameter`, with the same values.
   void alias(std::string_view name, std::string_view parameter) {
     if (walk_ == Walk::kList)
@@ -137,6 +163,7 @@ class Visitor {
     p.values.set_var(t.var().id);
     p.trainable = trainable;
     p.whole = whole;
+    p.rank = rank_;
     list_.items.push_back(std::move(p));
   }
 
@@ -152,6 +179,7 @@ class Visitor {
   bool on_ = true;
   std::function<bool(std::string_view)> wanted_;
   std::string prefix_;
+  index_t rank_ = -1;
   index_t count_ = 0;
   ParameterList<T> list_;
   std::vector<NamedModule> modules_;

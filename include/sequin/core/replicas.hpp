@@ -44,12 +44,36 @@ class Replicas {
   virtual void exchange(std::span<const std::byte> send, std::span<const index_t> send_bytes,
                         std::span<std::byte> receive, std::span<const index_t> receive_bytes) = 0;
 
+  /// Whether this rank computes only so that the others can: it had no example of its own and was
+  /// given one that counts for nothing. Statistics over the ranks leave it out.
+  bool stands_in() const noexcept { return stands_in_; }
+  void set_stands_in(bool on) noexcept { stands_in_ = on; }
+
   /// Whether `here` is true on any rank; also the way to wait for all.
   bool any(bool here) {
     double count = here ? 1 : 0;
     sum(std::span<double>(&count, 1));
     return count > 0;
   }
+
+ private:
+  bool stands_in_ = false;
+};
+
+/// While it lives, this rank stands in, if `on`; nothing with nullptr.
+class StandIn {
+ public:
+  StandIn(Replicas* replicas, bool on) : replicas_(on ? replicas : nullptr) {
+    if (replicas_ != nullptr) replicas_->set_stands_in(true);
+  }
+  StandIn(const StandIn&) = delete;
+  StandIn& operator=(const StandIn&) = delete;
+  ~StandIn() {
+    if (replicas_ != nullptr) replicas_->set_stands_in(false);
+  }
+
+ private:
+  Replicas* replicas_;
 };
 
 }  // namespace sequin::inline SEQUIN_ABI

@@ -154,6 +154,13 @@ void save_weights(Block& block, const std::filesystem::path& path) {
   save_parameters(path, parameters(block));
 }
 
+/// The same of a block whose parts lie on several processes (ExpertParallelMoe): all call it, rank
+/// 0 writes one file with everything.
+template <class Block>
+void save_weights(Block& block, const std::filesystem::path& path, Replicas& replicas) {
+  save_parameters(path, parameters(block), replicas);
+}
+
 /// Sizes in a config are only believed as far as the file can fill them: throws LoadError when a
 /// block of `needed` parameters is far larger than what `source` holds. Call it before making the
 /// block; smaller differences are left to load_weights, which names the tensors.

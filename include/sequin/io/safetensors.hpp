@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/compiled.hpp"
+#include "sequin/core/function_ref.hpp"
 #include "sequin/io/atomic_file.hpp"
 #include "sequin/io/json_text.hpp"
 #include "sequin/io/mapped_file.hpp"
@@ -111,6 +112,13 @@ class SafetensorsFile {
 void save_safetensors(const std::filesystem::path& path, std::span<const TensorEntry> entries,
                       const std::map<std::string, std::string>& metadata = {});
 
+/// The same where the bytes come one by one: those of `entries` are not read, bytes_of(i) gives the
+/// ones of entry i when its turn has come, once each. Throws also what bytes_of throws; an older
+/// file then stays.
+void save_safetensors(const std::filesystem::path& path, std::span<const TensorEntry> entries,
+                      const std::map<std::string, std::string>& metadata,
+                      detail::FunctionRef<std::span<const std::byte>(std::size_t)> bytes_of);
+
 /// The bytes of that file. Throws LoadError as above.
 std::vector<std::byte> safetensors_bytes(std::span<const TensorEntry> entries,
                                          const std::map<std::string, std::string>& metadata = {});
@@ -121,10 +129,15 @@ namespace detail {
 struct SafetensorsHead {
   std::string bytes;
   std::vector<std::size_t> order;
+  std::vector<std::uint64_t> sizes;  ///< of each entry's data, by its shape
 };
 
 SafetensorsHead safetensors_head(const std::string& label, std::span<const TensorEntry> entries,
                                  const std::map<std::string, std::string>& metadata);
+
+/// Throws LoadError when an entry's data are not as long as its shape asks for.
+void check_data_size(const std::string& label, const TensorEntry& entry, std::uint64_t expected,
+                     std::size_t found);
 
 }  // namespace detail
 
@@ -228,6 +241,7 @@ SEQUIN_INLINE detail::SafetensorsHead detail::safetensors_head(
     const std::map<std::string, std::string>& metadata) {
   std::unordered_set<std::string_view> seen{"__metadata__"};
   std::vector<std::size_t> order(entries.size());
+  std::vector<std::uint64_t> sizes(entries.size());
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const TensorEntry& e = entries[i];
     const auto fail = [&](const std::string& what) {
@@ -243,10 +257,8 @@ SEQUIN_INLINE detail::SafetensorsHead detail::safetensors_head(
              std::to_string(n));
       size *= static_cast<std::uint64_t>(n);
     }
-    if (size != e.bytes.size())
-      fail("expected " + std::to_string(size) + " bytes (shape and dtype), found " +
-           std::to_string(e.bytes.size()));
     order[i] = i;
+    sizes[i] = size;
   }
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return dtype_size(entries[a].dtype) > dtype_size(entries[b].dtype);
@@ -255,7 +267,7 @@ SEQUIN_INLINE detail::SafetensorsHead detail::safetensors_head(
   std::uint64_t at = 0;
   for (const std::size_t i : order) {
     begin[i] = at;
-    at += entries[i].bytes.size();
+    at += sizes[i];
   }
 
   std::string header = "{";
@@ -278,30 +290,55 @@ SEQUIN_INLINE detail::SafetensorsHead detail::safetensors_head(
     for (std::size_t k = 0; k < e.shape.size(); ++k)
       header += (k == 0 ? "" : ",") + std::to_string(e.shape[k]);
     header += "],\"data_offsets\":[" + std::to_string(begin[i]) + ',' +
-              std::to_string(begin[i] + e.bytes.size()) + "]}";
+              std::to_string(begin[i] + sizes[i]) + "]}";
   }
   header += '}';
   header.append((8 - header.size() % 8) % 8, ' ');
   const std::uint64_t length = header.size();
   std::string head(sizeof length, '\0');
   std::memcpy(head.data(), &length, sizeof length);
-  return {head + header, std::move(order)};
+  return {head + header, std::move(order), std::move(sizes)};
+}
+
+SEQUIN_INLINE void detail::check_data_size(const std::string& label, const TensorEntry& entry,
+                                           std::uint64_t expected, std::size_t found) {
+  if (expected != found)
+    throw LoadError(label + ": tensor '" + detail::printable(entry.name) + "': expected " +
+                    std::to_string(expected) + " bytes (shape and dtype), found " +
+                    std::to_string(found));
 }
 
 SEQUIN_INLINE void save_safetensors(const std::filesystem::path& path,
                                     std::span<const TensorEntry> entries,
                                     const std::map<std::string, std::string>& metadata) {
-  const auto head =
-      detail::safetensors_head(detail::printable(path.string(), 400), entries, metadata);
+  const std::string label = detail::printable(path.string(), 400);
+  const auto head = detail::safetensors_head(label, entries, metadata);
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    detail::check_data_size(label, entries[i], head.sizes[i], entries[i].bytes.size());
+  save_safetensors(path, entries, metadata, [&](std::size_t i) { return entries[i].bytes; });
+}
+
+SEQUIN_INLINE void save_safetensors(
+    const std::filesystem::path& path, std::span<const TensorEntry> entries,
+    const std::map<std::string, std::string>& metadata,
+    detail::FunctionRef<std::span<const std::byte>(std::size_t)> bytes_of) {
+  const std::string label = detail::printable(path.string(), 400);
+  const auto head = detail::safetensors_head(label, entries, metadata);
   AtomicFile file(path);
   file.write(head.bytes);
-  for (const std::size_t i : head.order) file.write(entries[i].bytes);
+  for (const std::size_t i : head.order) {
+    const std::span<const std::byte> bytes = bytes_of(i);
+    detail::check_data_size(label, entries[i], head.sizes[i], bytes.size());
+    file.write(bytes);
+  }
   file.commit();
 }
 
 SEQUIN_INLINE std::vector<std::byte> safetensors_bytes(
     std::span<const TensorEntry> entries, const std::map<std::string, std::string>& metadata) {
   const auto head = detail::safetensors_head("memory", entries, metadata);
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    detail::check_data_size("memory", entries[i], head.sizes[i], entries[i].bytes.size());
   const auto first = std::as_bytes(std::span(head.bytes));
   std::vector<std::byte> bytes(first.begin(), first.end());
   for (const std::size_t i : head.order)

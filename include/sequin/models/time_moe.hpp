@@ -1,6 +1,7 @@
 /// Time-MoE: a decoder-only forecaster of single time points, dense or with sparse experts.
 #pragma once
 
+#include "sequin/blocks/expert_parallel_moe.hpp"
 #include "sequin/blocks/norm.hpp"
 #include "sequin/models/time_moe_config.hpp"
 
@@ -24,13 +25,16 @@ class TimeMoeLayer {
   CausalSelfAttention<T> self_attn;
   std::optional<SwiGLU<T>> dense;
   std::optional<SparseMoe<T>> mixture;
+  std::optional<ExpertParallelMoe<T>> spread;  ///< the mixture, over several processes
 
-  explicit TimeMoeLayer(const TimeMoeConfig& c)
+  explicit TimeMoeLayer(const TimeMoeConfig& c, Replicas* replicas = nullptr)
       : input_layernorm(c.hidden_size, c.rms_norm_eps),
         post_attention_layernorm(c.hidden_size, c.rms_norm_eps),
         self_attn(c.attention()) {
     if (c.use_dense)
       dense.emplace(c.hidden_size, c.intermediate_size, c.hidden_act);
+    else if (replicas != nullptr)
+      spread.emplace(c.mixture(), *replicas);
     else
       mixture.emplace(c.mixture());
   }
@@ -40,13 +44,16 @@ class TimeMoeLayer {
                        Routing<T>* routing, const ForwardContext<T>& context) const {
     h = h + self_attn.forward(input_layernorm.forward(h), rotary, key_mask, cache, context);
     const Tensor<T, 3> z = post_attention_layernorm.forward(h);
-    return probe(*this, h + (dense ? dense->forward(z) : mixture->forward(z, routing)));
+    return probe(*this, h + (dense    ? dense->forward(z)
+                             : spread ? spread->forward(z, routing)
+                                      : mixture->forward(z, routing)));
   }
 
   void visit(Visitor<T>& v) {
     v.child("self_attn", self_attn);
     if (dense) v.child("ffn_layer", *dense);
     if (mixture) v.child("ffn_layer", *mixture);
+    if (spread) v.child("ffn_layer", *spread);
     v.child("input_layernorm", input_layernorm);
     v.child("post_attention_layernorm", post_attention_layernorm);
   }
@@ -114,19 +121,27 @@ class TimeMoe {
   using State = TimeMoeState<T>;
   using StreamInput = T;
 
-  /// All weights zero: load them or `initialize`. Throws ConfigError.
-  explicit TimeMoe(const Config& c)
+  /// All weights zero: load them or `initialize`. With `replicas`, which outlives the model, each
+  /// of those processes has its part of every layer's experts, and all make their forward passes
+  /// together (ExpertParallelMoe). Throws ConfigError: also for a dense model in several.
+  explicit TimeMoe(const Config& c, Replicas* replicas = nullptr)
       : config_(c),
+        replicas_(replicas),
         emb_layer_(c.input_size, c.hidden_size, false),
         gate_layer_(c.input_size, c.hidden_size, false),
         norm_(c.hidden_size, c.rms_norm_eps) {
+    if (c.use_dense && replicas != nullptr)
+      throw ConfigError("TimeMoe: use_dense is true, expected experts to lie on the " +
+                        std::to_string(replicas->size()) + " ranks");
     layers_.reserve(static_cast<std::size_t>(c.num_hidden_layers));
-    for (index_t i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(c);
+    for (index_t i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(c, replicas);
     for (const index_t h : c.horizon_lengths)
       lm_heads_.emplace_back(c.hidden_size, c.input_size * h, false);
   }
 
   const Config& config() const noexcept { return config_; }
+  /// The processes that have the experts; nullptr: this one has all.
+  Replicas* replicas() const noexcept { return replicas_; }
 
   /// x (B, L, C), one token a time point -> the last hidden state (B, L, D).
   /// Throws ShapeError, ConfigError (a state while recording).
@@ -226,9 +241,10 @@ class TimeMoe {
   }
 
   /// Draws fresh weights as the official `_init_weights`: linear maps N(0, initializer_range),
-  /// biases 0, norms 1.
+  /// biases 0, norms 1. Experts on several ranks get the weights that they have on one.
   void initialize(Generator& generator) {
     for (auto& p : parameters(*this).items) {
+      if (!p.here()) p.values = Tensor<T, 1>(Shape<1>{p.shape[0] * p.shape[1]});
       if (p.shape.size() == 2)
         init::normal(p.values, config_.initializer_range, generator);
       else if (p.name.ends_with("bias"))
@@ -282,6 +298,7 @@ class TimeMoe {
   }
 
   Config config_;
+  Replicas* replicas_;
   Linear<T> emb_layer_, gate_layer_;
   std::vector<TimeMoeLayer<T>> layers_;
   RMSNorm<T> norm_;

@@ -41,7 +41,8 @@ Tensor<T, 4> future_windows(const Tensor<T, 3>& x, index_t h) {
 /// after the end. `loss_masks` (B, L, 1): weights of the labels, the sum divided by theirs (which
 /// counts time points, not channels; 0 where they are all 0, the official code: NaN). Without them
 /// the plain mean, the zeros after the end included. `attention_mask` (B, L) as in the forward
-/// pass: padding does not count for the balance.
+/// pass: padding does not count for the balance. Where the experts lie on several ranks, those call
+/// it together, and the mean of their losses by tokens is the loss of all tokens.
 ///
 /// `calc_ar_loss` and `load_balancing_loss_func` of modeling_time_moe.py. Throws ShapeError.
 template <Scalar T>
@@ -86,7 +87,8 @@ TimeMoeLoss<T> time_moe_loss(const TimeMoe<T>& model, const Tensor<T, 3>& hidden
   Tensor<T, 1> counts;
   if (attention_mask.defined())
     counts = attention_mask.template cast<T>().template reshaped<1>({batch * length});
-  result.aux_loss = load_balancing_loss<T>(router_logits, c.num_experts_per_tok, counts);
+  result.aux_loss =
+      load_balancing_loss<T>(router_logits, c.num_experts_per_tok, counts, model.replicas());
   result.loss = add(result.loss, scale(result.aux_loss, static_cast<T>(c.router_aux_loss_factor)));
   return result;
 }

@@ -1,6 +1,7 @@
-/// Opt-in: tokens to the processes that have their experts, and back.
+/// Tokens to the processes that have their experts, and back.
 #pragma once
 
+#include "sequin/core/compiled.hpp"
 #include "sequin/core/replicas.hpp"
 #include "sequin/ops/expert_dispatch.hpp"
 
@@ -172,3 +173,6 @@ Tensor<T, 2> return_tokens(Tensor<T, 2> sum, const Tensor<T, 2>& y, const Tensor
 }
 
 }  // namespace sequin::inline SEQUIN_ABI
+
+SEQUIN_INSTANTIATE(send_tokens);
+SEQUIN_INSTANTIATE(return_tokens);

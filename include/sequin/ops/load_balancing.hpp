@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sequin/core/compiled.hpp"
+#include "sequin/core/replicas.hpp"
 #include "sequin/ops/reduce.hpp"
 #include "sequin/ops/shape.hpp"
 #include "sequin/ops/softmax.hpp"
@@ -9,6 +10,7 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -20,9 +22,13 @@ namespace sequin::inline SEQUIN_ABI {
 /// Fedus et al., "Switch Transformers", arXiv 2101.03961, equations 4 to 6, with k choices as in
 /// `load_balancing_loss_func` of Time-MoE. Its masked form is written for k = 2: it fails for more
 /// and counts a single choice twice, as is done here. Throws ShapeError.
+///
+/// With `replicas` F is that of the tokens of all ranks, which call it together, and P of this
+/// rank's: the mean of the ranks' losses, by their tokens, is the loss of all tokens, and so are
+/// its gradients.
 template <Scalar T>
 Tensor<T, 0> load_balancing_loss(std::span<const Tensor<T, 2>> router_logits, index_t k,
-                                 const Tensor<T, 1>& mask = {}) {
+                                 const Tensor<T, 1>& mask = {}, Replicas* replicas = nullptr) {
   Tensor<T, 1> probability;  // sums over tokens
   Tensor<double, 1> chosen;
   double tokens = 0;
@@ -49,10 +55,20 @@ Tensor<T, 0> load_balancing_loss(std::span<const Tensor<T, 2>> router_logits, in
     const Tensor<T, 1> sums = sum(p, 0);
     probability = probability.defined() ? add(probability, sums) : sums;
   }
-  if (!(tokens != 0)) return Tensor<T, 0>(Shape<0>{});
+  double all_tokens = tokens;
+  if (replicas != nullptr && chosen.defined()) {
+    std::vector<double> sums(chosen.span().begin(), chosen.span().end());
+    sums.push_back(tokens);
+    if (replicas->stands_in()) sums.assign(sums.size(), 0);
+    replicas->sum(std::span<double>(sums));
+    all_tokens = sums.back();
+    sums.pop_back();
+    chosen.copy_from(sums);
+  }
+  if (!(tokens != 0) || !(all_tokens != 0)) return Tensor<T, 0>(Shape<0>{});
   const double times = mask.defined() && k == 1 ? 2 : 1;
   for (double& c : chosen.span())
-    c *= times * static_cast<double>(chosen.size()) / (tokens * tokens);
+    c *= times * static_cast<double>(chosen.size()) / (tokens * all_tokens);
   return sum(mul(probability, chosen.template cast<T>()));
 }
 

@@ -95,6 +95,11 @@ class EpochSteps {
     return count;
   }
 
+  /// Some example of the step for one who has none; a DrawnSource has one for each.
+  void fetch_any(Batch& batch) {
+    if constexpr (kIndexed) source_->fetch(numbers_.first(1), batch);
+  }
+
   /// Leaves parts [begin, end) to others: drawn examples are drawn for the generator's sake.
   void skip(index_t begin, index_t end, Generator& generator, Batch& batch) {
     if constexpr (!kIndexed)

@@ -59,6 +59,18 @@ std::optional<std::int64_t> impossible_number(const typename StateList<T>::Entry
   return std::nullopt;
 }
 
+/// The tensors of a state by its entries; the others stand there without elements.
+template <Scalar T>
+std::vector<RankTensor<T>> rank_tensors(const StateList<T>& state) {
+  std::vector<RankTensor<T>> tensors;
+  for (const auto& e : state.entries()) {
+    const auto* const tensor = std::get_if<Tensor<T, 1>>(&e.value);
+    tensors.push_back({tensor == nullptr ? Tensor<T, 1>{} : *tensor, 1, e.rank});
+    for (const index_t extent : e.shape) tensors.back().elements *= extent;
+  }
+  return tensors;
+}
+
 /// Adds ", what" or the first "what", at most a dozen times.
 inline void add_finding(std::string& text, int& count, const std::string& what) {
   if (++count <= 12) text += (text.empty() ? "" : "; ") + what;
@@ -70,10 +82,13 @@ inline void add_finding(std::string& text, int& count, const std::string& what) 
 /// Writes everything that `state` names to `path`, atomically: beside it first, then renamed, so
 /// that a full disk or a crash leaves the older file. It is a safetensors file: tensors in their
 /// own type, numbers as I64 and F64, `fingerprint` in the metadata. Throws LoadError when it cannot
-/// be written.
+/// be written. With `replicas`, where entries lie on other ranks, all call it and rank 0 writes.
 template <Scalar T>
 void save_checkpoint(const std::filesystem::path& path, const StateList<T>& state,
-                     const CheckpointFingerprint& fingerprint) {
+                     const CheckpointFingerprint& fingerprint, Replicas* replicas = nullptr) {
+  std::optional<detail::TensorGathering<T>> gathering;
+  if (replicas != nullptr) gathering.emplace(*replicas, detail::rank_tensors(state));
+  if (replicas != nullptr && replicas->rank() != 0) return gathering->serve();
   std::vector<std::vector<std::int64_t>> generators;
   generators.reserve(state.entries().size());  // the spans below stay valid
   std::vector<TensorEntry> entries;
@@ -105,7 +120,11 @@ void save_checkpoint(const std::filesystem::path& path, const StateList<T>& stat
       {"version", std::to_string(kCheckpointVersion)},
       {"scalar", std::is_same_v<T, float> ? "float" : "double"}};
   for (const auto& [key, value] : fingerprint) metadata["is." + key] = value;
-  save_safetensors(path, entries, metadata);
+  save_safetensors(path, entries, metadata, [&](std::size_t i) {
+    return gathering && state.entries()[i].rank > 0 ? std::as_bytes(gathering->fetch(i))
+                                                    : entries[i].bytes;
+  });
+  if (gathering) gathering->finish();
 }
 
 /// A checkpoint file, opened.
@@ -181,7 +200,11 @@ class Checkpoint {
     return entry == nullptr ? -1 : static_cast<std::int64_t>(entry->bytes.size() / sizeof(double));
   }
 
-  /// Copies everything into what `state` names; `check` has held for it.
+  /// The bytes stored for an entry of a state for which `check` has held.
+  std::span<const std::byte> bytes(std::string_view name) const { return file_.find(name)->bytes; }
+
+  /// Copies everything into what `state` names, but for what lies on other ranks; `check` has held
+  /// for it.
   template <Scalar T>
   void load(const StateList<T>& state) const {
     // What can fail, memory for lists, comes first.
@@ -195,7 +218,7 @@ class Checkpoint {
       };
       if (const auto* tensor = std::get_if<Tensor<T, 1>>(&e.value)) {
         Tensor<T, 1> values = *tensor;
-        copy(values.data());
+        if (values.size() > 0) copy(values.data());
       } else if (const auto* whole = std::get_if<std::span<std::int64_t>>(&e.value)) {
         copy(whole->data());
       } else if (const auto* real = std::get_if<std::span<double>>(&e.value)) {
@@ -216,7 +239,6 @@ class Checkpoint {
     const auto found = file_.metadata().find(key);
     return found == file_.metadata().end() ? std::string() : found->second;
   }
-  std::span<const std::byte> bytes(std::string_view name) const { return file_.find(name)->bytes; }
 
   SafetensorsFile file_;
   std::string label_;

@@ -4,6 +4,7 @@
 #include "sequin/autograd/tape.hpp"
 #include "sequin/core/parallel.hpp"
 #include "sequin/core/parameter.hpp"
+#include "sequin/core/replicas.hpp"
 
 #include <array>
 #include <cmath>
@@ -51,20 +52,12 @@ double sum_of_squares(std::span<const T> x) noexcept {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-}  // namespace detail
-
-/// Scales all gradients by min(1, max_norm / (norm + 1e-6)), where norm is the 2-norm of all of
-/// them together, and returns norm, as torch.nn.utils.clip_grad_norm_. A NaN norm makes every
-/// gradient NaN, as there. Undefined gradients are skipped. Sums are in double.
-/// Throws ConfigError when max_norm is not positive.
-template <Scalar T>
-double clip_grad_norm(std::span<Tensor<T, 1>> gradients, double max_norm) {
+/// clip_grad_norm where squares() gives the square of the norm.
+template <Scalar T, class Squares>
+double clip_to_norm(std::span<Tensor<T, 1>> gradients, double max_norm, Squares&& squares) {
   if (!(max_norm > 0))
     throw ConfigError("clip_grad_norm: max_norm is " + std::to_string(max_norm) + ", expected > 0");
-  double sum = 0;
-  for (const auto& g : gradients)
-    if (g.defined()) sum += detail::sum_of_squares<T>(std::as_const(g).span());
-  const double norm = std::sqrt(sum);
+  const double norm = std::sqrt(squares());
   const double coefficient = max_norm / (norm + 1e-6);
   if (coefficient >= 1) return norm;
   const auto factor = static_cast<T>(coefficient);
@@ -76,6 +69,38 @@ double clip_grad_norm(std::span<Tensor<T, 1>> gradients, double max_norm) {
     });
   }
   return norm;
+}
+
+}  // namespace detail
+
+/// Scales all gradients by min(1, max_norm / (norm + 1e-6)), where norm is the 2-norm of all of
+/// them together, and returns norm, as torch.nn.utils.clip_grad_norm_. A NaN norm makes every
+/// gradient NaN, as there. Undefined gradients are skipped. Sums are in double.
+/// Throws ConfigError when max_norm is not positive.
+template <Scalar T>
+double clip_grad_norm(std::span<Tensor<T, 1>> gradients, double max_norm) {
+  return detail::clip_to_norm(gradients, max_norm, [&] {
+    double sum = 0;
+    for (const auto& g : gradients)
+      if (g.defined()) sum += detail::sum_of_squares<T>(std::as_const(g).span());
+    return sum;
+  });
+}
+/// The same over the processes that train together: the norm counts once what is alike on all of
+/// them, and what one has alone as well. `parameters` tells whose gradients they are.
+template <Scalar T>
+double clip_grad_norm(std::span<Tensor<T, 1>> gradients,
+                      const std::vector<Parameter<T>>& parameters, double max_norm,
+                      Replicas& replicas) {
+  return detail::clip_to_norm(gradients, max_norm, [&] {
+    std::array<double, 2> sums{};  // of everybody's, of this rank's own
+    for (std::size_t i = 0; i < gradients.size(); ++i)
+      if (gradients[i].defined())
+        sums[parameters[i].rank < 0 ? 0 : 1] +=
+            detail::sum_of_squares<T>(std::as_const(gradients[i]).span());
+    replicas.sum(std::span<double>(&sums[1], 1));
+    return sums[0] + sums[1];
+  });
 }
 template <Scalar T>
 double clip_grad_norm(std::vector<Tensor<T, 1>>& gradients, double max_norm) {

@@ -40,7 +40,8 @@ class GradientSum {
   }
 
   /// The sums become those of all ranks, as does `loss`: one short message, then one with the
-  /// gradients that arrived anywhere.
+  /// gradients that arrived anywhere. Those of parameters that one rank has alone stay as they are
+  /// there, and are elsewhere without elements.
   void sum_over(Replicas& replicas, const std::vector<Parameter<T>>& parameters, double& loss) {
     make_room(parameters);
     std::vector<double> notes{loss};  // then how many ranks have each gradient
@@ -48,8 +49,9 @@ class GradientSum {
     replicas.sum(std::span<double>(notes));
     loss = notes[0];
     index_t total = 0;
+    const auto travels = [&](std::size_t i) { return notes[i + 1] > 0 && parameters[i].rank < 0; };
     for (std::size_t i = 0; i < sums_.size(); ++i)
-      if (notes[i + 1] > 0) total += room_[i].size();
+      if (travels(i)) total += room_[i].size();
     if (total > message_.size()) {
       const ArenaScope heap(nullptr);
       message_ = Tensor<T, 1>::empty({total});
@@ -57,7 +59,7 @@ class GradientSum {
     const std::span<T> message = message_.span().first(static_cast<std::size_t>(total));
     T* at = message.data();
     for (std::size_t i = 0; i < sums_.size(); ++i) {
-      if (notes[i + 1] == 0) continue;
+      if (!travels(i)) continue;
       const index_t n = room_[i].size();
       at = sums_[i].defined() ? std::copy_n(std::as_const(sums_[i]).data(), n, at)
                               : std::fill_n(at, n, T{0});
@@ -65,8 +67,8 @@ class GradientSum {
     replicas.sum(message);
     const T* from = message.data();
     for (std::size_t i = 0; i < sums_.size(); ++i) {
-      if (notes[i + 1] == 0) continue;
-      sums_[i] = room_[i];
+      if (notes[i + 1] > 0) sums_[i] = room_[i];
+      if (!travels(i)) continue;
       std::copy_n(from, room_[i].size(), room_[i].data());
       from += room_[i].size();
     }

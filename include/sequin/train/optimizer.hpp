@@ -18,9 +18,10 @@ namespace sequin::inline SEQUIN_ABI {
 /// What the optimisers share: the parameters they move, the rate and the number of steps of each.
 ///
 /// Takes those of the list that are trainable and ask for a gradient; a tensor listed twice counts
-/// once. The elements are shared with the model and written through, so constants derived from them
-/// (packed weights) are no longer used after a step. State lives on the heap, whatever arena is
-/// active.
+/// once. Those that another process has (Parameter::rank) are in it too, without elements: only
+/// their steps are counted, where a gradient without elements stands for theirs. The elements are
+/// shared with the model and written through, so constants derived from them (packed weights) are
+/// no longer used after a step. State lives on the heap, whatever arena is active.
 template <Scalar T>
 class Optimizer {
  public:
@@ -54,9 +55,10 @@ class Optimizer {
   Optimizer(const char* name, const ParameterList<T>& list, double rate) : name_(name) {
     set_learning_rate(rate);
     for (const auto& p : list.items) {
-      if (!p.trainable || !p.values.requires_grad()) continue;
+      if (!p.trainable || (p.here() && !p.values.requires_grad())) continue;
       bool seen = false;
-      for (const auto& q : parameters_) seen = seen || q.values.shares_storage_with(p.values);
+      for (const auto& q : parameters_)
+        seen = seen || (p.here() && q.values.shares_storage_with(p.values));
       if (!seen) parameters_.push_back(p);
     }
     if (parameters_.empty())
@@ -108,8 +110,7 @@ class Optimizer {
 
   template <class V>
   void visit_tensors(V& v, const std::string& prefix, std::vector<Tensor<T, 1>>& state) {
-    for (std::size_t i = 0; i < state.size(); ++i)
-      v.tensor(prefix + "." + parameters_[i].name, parameters_[i].shape, state[i]);
+    for (std::size_t i = 0; i < state.size(); ++i) v.tensor_of(parameters_[i], prefix, state[i]);
   }
 
   void check(bool good, const std::string& what, double found, const char* expected) const {

@@ -5,6 +5,7 @@
 #include "sequin/core/replicas.hpp"
 #include "sequin/train/checkpoint.hpp"
 #include "sequin/train/state_list.hpp"
+#include "sequin/train/train_options.hpp"
 
 #include <algorithm>
 #include <array>
@@ -52,12 +53,53 @@ inline void check_same(Replicas& replicas, const CheckpointFingerprint& fingerpr
                     std::to_string(fingerprint.size()) + " options, expected more, as rank 0");
 }
 
-/// Gives all ranks everything that rank 0's `state` names. Tensors are alike on all of them.
+/// Whether parts of the model lie on several ranks. Throws ConfigError where those that should be
+/// here are not, or the other way round.
 template <Scalar T>
-void broadcast_state(Replicas& replicas, const StateList<T>& state) {
+bool lies_on_several(const ParameterList<T>& list, const Replicas* replicas) {
+  const index_t rank = replicas == nullptr ? 0 : replicas->rank();
+  const index_t ranks = replicas == nullptr ? 1 : replicas->size();
+  bool several = false;
+  for (const auto& p : list.items) {
+    if (p.rank < 0) continue;
+    if (p.here() != (p.rank == rank) || p.rank >= ranks)
+      throw ConfigError("train: parameter '" + p.name + "' lies on rank " + std::to_string(p.rank) +
+                        ", found rank " + std::to_string(rank) + " of " + std::to_string(ranks) +
+                        "; expected options.replicas to be those of the model");
+    several = several || ranks > 1;
+  }
+  return several;
+}
+
+/// Adds what has to be alike on all ranks besides the options: the model's parameters and, where
+/// all of them save together, when they do.
+template <Scalar T>
+CheckpointFingerprint with_layout(CheckpointFingerprint f, const ParameterList<T>& list,
+                                  const TrainOptions& options, bool together) {
+  for (const auto& p : list.items)
+    f.emplace_back("parameter " + p.name,
+                   to_string(p.shape) + (p.rank < 0 ? "" : " on rank " + std::to_string(p.rank)));
+  if (!together) return f;
+  f.emplace_back("checkpoint_dir", options.checkpoint_dir.empty() ? "none" : "one");
+  f.emplace_back("checkpoint_every", std::to_string(options.checkpoint_every));
+  return f;
+}
+
+/// Gives all ranks everything that rank 0's `state` names, and each what it alone has: from
+/// `resumed`, rank 0's checkpoint; without one that stays as it is.
+template <Scalar T>
+void share_state(Replicas& replicas, const StateList<T>& state, const Checkpoint* resumed) {
   const auto send = [&](auto values) { replicas.broadcast(std::as_writable_bytes(values)); };
+  const bool resumes = replicas.any(resumed != nullptr);
   for (const auto& e : state.entries()) {
-    if (const auto* tensor = std::get_if<Tensor<T, 1>>(&e.value)) {
+    if (e.rank >= 0) {
+      if (!resumes || e.rank == 0) continue;
+      Tensor<T, 1> values = std::get<Tensor<T, 1>>(e.value);
+      index_t bytes = static_cast<index_t>(sizeof(T));
+      for (const index_t extent : e.shape) bytes *= extent;
+      pass_bytes(replicas, bytes, 0, resumed != nullptr ? resumed->bytes(e.name).data() : nullptr,
+                 e.rank, std::as_writable_bytes(values.span()).data());
+    } else if (const auto* tensor = std::get_if<Tensor<T, 1>>(&e.value)) {
       Tensor<T, 1> values = *tensor;
       send(values.span());
     } else if (const auto* whole = std::get_if<std::span<std::int64_t>>(&e.value)) {
@@ -78,18 +120,11 @@ void broadcast_state(Replicas& replicas, const StateList<T>& state) {
   }
 }
 
-/// The begin of a training: the same options everywhere, then rank 0's state.
-template <Scalar T>
-void join(Replicas& replicas, const CheckpointFingerprint& fingerprint, const StateList<T>& state) {
-  check_same(replicas, fingerprint);
-  broadcast_state(replicas, state);
-}
-
 /// Running statistics, which each rank moved by its own examples, become rank 0's.
 template <Scalar T>
 void broadcast_buffers(Replicas& replicas, ParameterList<T>& list) {
   for (auto& p : list.items)
-    if (!p.trainable) replicas.broadcast(std::as_writable_bytes(p.values.span()));
+    if (!p.trainable && p.rank < 0) replicas.broadcast(std::as_writable_bytes(p.values.span()));
 }
 
 /// While it lives, each generator draws a sequence of this rank's own, which follows from a draw of

@@ -33,6 +33,8 @@ class StateList {
     /// Of whole numbers: a checkpoint that says other ones is refused.
     std::int64_t least = std::numeric_limits<std::int64_t>::min();
     std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    /// Of several processes the one that alone has the elements, if not -1 (see Parameter).
+    index_t rank = -1;
   };
 
   const std::vector<Entry>& entries() const noexcept { return entries_; }
@@ -40,6 +42,11 @@ class StateList {
   void tensor(std::string_view name, const std::vector<index_t>& shape,
               const Tensor<T, 1>& values) {
     entries_.push_back({prefix_ + std::string(name), shape, values});
+  }
+  /// "`name`.<the parameter's>": elements that go with those of `p` and lie where they do.
+  void tensor_of(const Parameter<T>& p, std::string_view name, const Tensor<T, 1>& values) {
+    tensor(std::string(name) + "." + p.name, p.shape, values);
+    entries_.back().rank = p.rank;
   }
   void integers(std::string_view name, std::span<std::int64_t> values) {
     entries_.push_back(
@@ -70,7 +77,7 @@ class StateList {
   }
   /// All parameters and buffers of a model.
   void parameters(std::string_view name, const ParameterList<T>& list) {
-    for (const auto& p : list.items) tensor(std::string(name) + "." + p.name, p.shape, p.values);
+    for (const auto& p : list.items) tensor_of(p, name, p.values);
   }
   template <class Thing>
   void child(std::string_view name, Thing& thing) {

@@ -9,12 +9,12 @@
 #include "sequin/train/metrics_log.hpp"
 #include "sequin/train/name_pattern.hpp"
 #include "sequin/train/replica_state.hpp"
+#include "sequin/train/train_files.hpp"
 #include "sequin/train/train_fingerprint.hpp"
 #include "sequin/train/validation.hpp"
 #include "sequin/train/weight_average.hpp"
 
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,9 +38,10 @@ class Trainer {
         callbacks_(callbacks),
         replicas_(options.replicas != nullptr && options.replicas->size() > 1 ? options.replicas
                                                                               : nullptr),
+        together_(lies_on_several(list, replicas_)),
         list_(list),
         best_(list),
-        optimizer_(list, options.optimizer),
+        optimizer_(moving(list), options.optimizer),
         schedule_(options.schedule
                       ? *options.schedule
                       : Schedule::named(options.lradj, options.learning_rate, options.epochs)),
@@ -50,24 +51,17 @@ class Trainer {
         source_(source),
         epoch_steps_(source, options.batch_size * ranks(), options.accumulate * ranks(),
                      options.drop_last_train, options.steps_per_epoch),
+        files_(options, replicas_, together_),
         arena_(std::make_unique<Arena>()) {
     check_train_options(options);
     for (auto& p : best_.items) p.values = p.values.clone();
     set_rate_factors();
-    if (options.ema_decay > 0) average_.emplace(list, options.ema_decay);
-    if (options.checkpoint_dir.empty()) {
-      if (options.resume || options.checkpoint_every > 0)
-        throw ConfigError("train: resume and checkpoint_every expect a checkpoint_dir");
-    } else if (leads() && options.resume) {
-      load();
-    } else if (leads()) {
-      std::error_code error;
-      std::filesystem::create_directories(options.checkpoint_dir, error);
-      if (error)
-        throw LoadError(options.checkpoint_dir.string() +
-                        ": cannot be created: " + error.message());
-    }
-    if (replicas_ != nullptr) join(*replicas_, fingerprint(), state());
+    if (options.ema_decay > 0) average_.emplace(moving(list), options.ema_decay);
+    if (replicas_ != nullptr)
+      check_same(*replicas_, with_layout(fingerprint(), list_, options, together_));
+    const std::optional<Checkpoint> resumed = files_.open();
+    if (resumed) load(*resumed);
+    if (replicas_ != nullptr) share_state(*replicas_, state(), resumed ? &*resumed : nullptr);
     if (position_ >= 0) {
       Generator from_start = epoch_order_;
       epoch_steps_.start(from_start);
@@ -83,8 +77,7 @@ class Trainer {
   template <class Loss, class Validate>
   TrainResult run(Loss& loss_fn, Validate& validate_fn) {
     if (callbacks_.on_start) callbacks_.on_start(result(false));
-    if (writes())
-      for (const auto& file : {path(), best_path(), average_path()}) remove_leftovers(file);
+    files_.remove_half_written();
     if (leads() && !options_.metrics_log.empty()) {
       remove_leftovers(options_.metrics_log);
       log_ = MetricsLog(options_.metrics_log, static_cast<index_t>(steps_),
@@ -103,6 +96,13 @@ class Trainer {
  private:
   using Clock = std::chrono::steady_clock;
 
+  /// The list without what is frozen on another rank: here it asks for no gradient anyway.
+  ParameterList<T> moving(ParameterList<T> list) const {
+    for (auto& p : list.items)
+      if (!p.here() && name_matches_any(p.name, options_.freeze)) p.trainable = false;
+    return list;
+  }
+
   void set_rate_factors() {
     std::vector<std::string> patterns;
     for (const auto& [pattern, factor] : options_.rate_factors) patterns.push_back(pattern);
@@ -119,7 +119,6 @@ class Trainer {
   index_t ranks() const noexcept { return replicas_ == nullptr ? 1 : replicas_->size(); }
   index_t rank() const noexcept { return replicas_ == nullptr ? 0 : replicas_->rank(); }
   bool leads() const noexcept { return rank() == 0; }
-  bool writes() const noexcept { return leads() && !options_.checkpoint_dir.empty(); }
 
   bool asked_to_stop() const {
     const bool here = callbacks_.stop_requested && callbacks_.stop_requested();
@@ -189,13 +188,15 @@ class Trainer {
       epoch_steps_.skip(0, first, order_, batch_);
       for (index_t part = first; part < last; ++part) {
         const index_t n = epoch_steps_.fetch(part, order_, batch_);
-        if (n == 0) continue;
+        if (n == 0 && !together_) continue;
+        if (n == 0) epoch_steps_.fetch_any(batch_);
+        const StandIn stand_in(replicas_, n == 0);
         const double share = static_cast<double>(n) / static_cast<double>(info.examples);
         {
           const ArenaScope scope(arena_.get());
           Tape tape;
           const Tensor<T, 0> loss = loss_fn(std::as_const(batch_));
-          info.loss += share * static_cast<double>(loss.item());
+          if (n > 0) info.loss += share * static_cast<double>(loss.item());
           gradient_sum_.add(tape.gradients(loss, Tensor<T, 0>({}, static_cast<T>(share))),
                             optimizer_.parameters());
         }
@@ -212,7 +213,11 @@ class Trainer {
   }
 
   index_t move(std::vector<Tensor<T, 1>> gradients, StepInfo& info) {
-    if (options_.clip_norm > 0) info.grad_norm = clip_grad_norm(gradients, options_.clip_norm);
+    if (options_.clip_norm > 0)
+      info.grad_norm = together_
+                           ? clip_grad_norm(std::span<Tensor<T, 1>>(gradients),
+                                            optimizer_.parameters(), options_.clip_norm, *replicas_)
+                           : clip_grad_norm(gradients, options_.clip_norm);
     return optimizer_.step(gradients);
   }
 
@@ -234,7 +239,8 @@ class Trainer {
   template <class Validate>
   bool finish_epoch(Validate& validate_fn) {
     const Generator before = order_;
-    Validation validation{order_, *arena_, [this] { return asked_to_stop(); }, replicas_};
+    Validation validation{order_, *arena_, [this] { return asked_to_stop(); }, replicas_,
+                          together_};
     if (replicas_ != nullptr) broadcast_buffers(*replicas_, list_);
     std::optional<double> loss;
     bool best = false;
@@ -266,10 +272,10 @@ class Trainer {
     const EpochRecord done = record(val_losses_.size() - 1);
     log_.epoch(done, static_cast<index_t>(steps_), seconds_since(start_));
     save();
-    if (best) save_best();
-    if (average_ && !options_.ema_validates && writes()) {
+    if (best) files_.save_best(best_);
+    if (average_ && !options_.ema_validates) {
       const AveragedWeights<T> averaged(&*average_);
-      save_parameters(average_path(), list_);
+      files_.save_average(list_);
     }
     if (callbacks_.on_epoch) callbacks_.on_epoch(done);
     return true;
@@ -284,11 +290,7 @@ class Trainer {
     if (stopping_.best_epoch() == 0) return;
     copy(best_, list_);
     // Again, for the case that the program was killed between the checkpoint and the weights.
-    save_best();
-  }
-
-  void save_best() const {
-    if (writes()) save_parameters(best_path(), best_);
+    files_.save_best(best_);
   }
 
   EpochRecord record(std::size_t i) const {
@@ -339,19 +341,13 @@ class Trainer {
     return s;
   }
 
-  using Path = std::filesystem::path;
-  Path path() const { return options_.checkpoint_dir / "checkpoint.safetensors"; }
-  Path best_path() const { return options_.checkpoint_dir / "weights.safetensors"; }
-  Path average_path() const { return options_.checkpoint_dir / "average.safetensors"; }
-
   void save() {
     log_.sync();
-    if (writes()) save_checkpoint(path(), state(), fingerprint());
+    files_.save(state(), fingerprint());
   }
 
   /// Nothing changes unless all of it fits.
-  void load() {
-    const Checkpoint file(path());
+  void load(const Checkpoint& file) {
     file.check(state(), fingerprint());
     const std::int64_t epoch = file.integer("epoch"), position = file.integer("order.position");
     const std::int64_t done = epoch - 1;
@@ -359,7 +355,7 @@ class Trainer {
     for (const char* name : {"train_loss", "val_loss", "learning_rate", "best"})
       fits = fits && file.length(std::string("history.") + name) == done;
     if (!fits)
-      throw LoadError(path().string() + ": epoch " + std::to_string(epoch) + ", position " +
+      throw LoadError(files_.path().string() + ": epoch " + std::to_string(epoch) + ", position " +
                       std::to_string(position) + " and the history do not belong together");
     file.load(state());
   }
@@ -367,6 +363,7 @@ class Trainer {
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
   Replicas* const replicas_;  // nullptr: alone
+  const bool together_;       // parts of the model lie on several ranks
   ParameterList<T> list_;
   ParameterList<T> best_;  // the same names, values of its own
   Adam<T> optimizer_;
@@ -389,6 +386,7 @@ class Trainer {
   Clock::time_point interval_start_ = start_;
   std::vector<double> train_losses_, val_losses_, rates_, bests_;
   MetricsLog log_;
+  TrainFiles files_;
   Batch batch_;
   std::unique_ptr<Arena> arena_;
 };

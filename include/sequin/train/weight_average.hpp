@@ -27,7 +27,7 @@ class WeightAverage {
                         ", expected above 0 and below 1");
     const ArenaScope heap(nullptr);
     for (const auto& p : list.items) {
-      if (!p.trainable || !p.values.requires_grad()) continue;
+      if (!p.trainable || (p.here() && !p.values.requires_grad())) continue;
       weights_.push_back(p);
       averages_.push_back(p.values.clone());
     }
@@ -58,8 +58,7 @@ class WeightAverage {
   /// "of.<parameter>" and "updates".
   template <class V>
   void visit_state(V& v) {
-    for (std::size_t i = 0; i < averages_.size(); ++i)
-      v.tensor("of." + weights_[i].name, weights_[i].shape, averages_[i]);
+    for (std::size_t i = 0; i < averages_.size(); ++i) v.tensor_of(weights_[i], "of", averages_[i]);
     v.counter("updates", updates_);
   }
 
