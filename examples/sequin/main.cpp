@@ -5,10 +5,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <iostream>
 #include <map>
 #include <new>
+#include <string>
 
 namespace sequin_cli {
 
@@ -18,6 +20,19 @@ static std::map<int, RegisterCommand::Add>& commands() {
 }
 
 RegisterCommand::RegisterCommand(int place, Add add) { commands().emplace(place, add); }
+
+/// What was wrong with the arguments. CLI11 says of an unknown subcommand that one is required.
+static std::string complaint(const CLI::App& app, const CLI::ParseError& error) {
+  const auto rest = app.remaining();
+  const auto word = std::find_if(rest.begin(), rest.end(),
+                                 [](const std::string& w) { return w.empty() || w[0] != '-'; });
+  if (!app.get_subcommands().empty() || word == rest.end()) return error.what();
+  std::string text = "no subcommand '" + sequin::detail::printable(*word) + "', expected one of ";
+  const auto known = app.get_subcommands([](const CLI::App*) { return true; });
+  for (const CLI::App* const command : known)
+    text += (command == known.front() ? "" : ", ") + command->get_name();
+  return text + ", which this program was built with";
+}
 
 }  // namespace sequin_cli
 
@@ -37,7 +52,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    std::cerr << "sequin: " << e.what() << "; try --help\n";
+    std::cerr << "sequin: " << complaint(app, e) << "; try --help\n";
     return kBadRequest;
   } catch (const sequin::Error& e) {
     std::cerr << "sequin: " << e.what() << '\n';
