@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <fstream>
+#include <memory>
 #include <new>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -222,3 +225,42 @@ TEST_CASE("memory: large tensors of an arena come back to the same addresses wit
   REQUIRE(pass() == first);
   REQUIRE(sequin_examples::allocation_count() == before);
 }
+
+// Where the heap is glibc's: the sanitizers have their own.
+#if defined(__has_feature)
+#define SEQUIN_HAS_FEATURE(x) __has_feature(x)
+#else
+#define SEQUIN_HAS_FEATURE(x) 0
+#endif
+#if defined(__linux__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__) && !SEQUIN_HAS_FEATURE(address_sanitizer) &&    \
+    !SEQUIN_HAS_FEATURE(thread_sanitizer)
+TEST_CASE("arena: once it has its size, what its first pass took from the heap is given back", "") {
+  const auto resident_mib = [] {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("VmRSS:")) return std::stod(line.substr(6)) / 1024;
+    return 0.0;
+  };
+  constexpr index_t kMib = 1 << 18;  // floats
+  // The heap no longer maps such blocks one by one once it has seen a larger one go.
+  std::make_unique<std::vector<float>>(31 * kMib, 1.0f).reset();
+  std::vector<std::vector<float>> below(100, std::vector<float>(kMib, 1.0f));
+  const Tensor<float, 1> above(Shape<1>{kMib});  // so that the heap does not end where they go
+  below.clear();
+  detail::trim_heap();
+  const double before = resident_mib();
+  Arena arena;
+  for (int pass = 0; pass < 2; ++pass) {
+    {
+      const ArenaScope scope(&arena);
+      std::vector<Tensor<float, 1>> tensors;
+      for (int i = 0; i < 100; ++i) tensors.emplace_back(Shape<1>{kMib}, 1.0f);
+    }
+    arena.fit();
+  }
+  // 100 MiB of tensors: twice that stayed.
+  CHECK(resident_mib() - before < 130);
+  CHECK(resident_mib() - before > 90);
+}
+#endif

@@ -45,6 +45,8 @@ class Arena {
   void reserve(std::size_t bytes) {
     if (live_ != 0 || bytes <= capacity_) return;
     release();
+    // The blocks of the pass that showed the need would stay with the heap, beside the arena.
+    if (bytes >= kWorthTrimming) detail::trim_heap();
     memory_ = detail::allocate_block(bytes);
     capacity_ = bytes;
   }
@@ -100,6 +102,8 @@ class Arena {
   }
 
  private:
+  static constexpr std::size_t kWorthTrimming = std::size_t{16} << 20;
+
   struct Spare {
     std::byte* block;
     std::size_t size;

@@ -11,6 +11,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -69,6 +72,14 @@ inline void deallocate_block(std::byte* block, std::size_t bytes) noexcept {
   void* given = block;
   if (is_large(bytes)) std::memcpy(&given, block - sizeof given, sizeof given);
   ::operator delete (given, std::align_val_t{kAlignment});
+}
+
+/// Gives the system what the heap holds and nobody uses. Takes milliseconds: for when much was let
+/// go that nobody will ask for again.
+inline void trim_heap() noexcept {
+#if defined(__GLIBC__)
+  static_cast<void>(::malloc_trim(0));
+#endif
 }
 
 }  // namespace detail
