@@ -344,3 +344,35 @@ TEST_CASE("safetensors: what could not be read back is not saved") {
   CHECK(contains(refused({{"a", DType::F32, {1, 1, 1, 1, 1, 1, 1, 1, 1}, bytes}}), "rank"));
   CHECK(contains(refused({}, {{"k", "\xff"}}), "metadata 'k'"));
 }
+
+TEST_CASE("safetensors: bytes that come one by one make the same file, or none") {
+  const TemporaryFolder folder;
+  const std::vector<float> a{1, 2, 3};
+  const std::vector<double> b{4, 5};
+  std::vector<TensorEntry> entries{
+      {"a", DType::F32, {3}, std::as_bytes(std::span<const float>(a))},
+      {"b", DType::F64, {2}, std::as_bytes(std::span<const double>(b))}};
+  const std::map<std::string, std::string> metadata{{"k", "v"}};
+  save_safetensors(folder / "whole", entries, metadata);
+  const std::vector<std::span<const std::byte>> bytes{entries[0].bytes, entries[1].bytes};
+  for (TensorEntry& e : entries) e.bytes = {};
+  std::vector<std::size_t> asked;
+  save_safetensors(folder / "parts", entries, metadata, [&](std::size_t i) {
+    asked.push_back(i);
+    return bytes[i];
+  });
+  CHECK(contents(folder / "parts") == contents(folder / "whole"));
+  CHECK(asked == std::vector<std::size_t>{1, 0});  // wide types first, each once
+  CHECK(message_of<LoadError>([&] {
+          save_safetensors(folder / "parts", entries, metadata,
+                           [&](std::size_t i) { return bytes[i].first(8); });
+        }).find("tensor 'b': expected 16 bytes (shape and dtype), found 8") != std::string::npos);
+  CHECK_THROWS_WITH(save_safetensors(folder / "parts", entries, metadata,
+                                     [&](std::size_t i) -> std::span<const std::byte> {
+                                       if (i == 0) throw std::runtime_error("lost");
+                                       return bytes[i];
+                                     }),
+                    "lost");
+  CHECK(contents(folder / "parts") == contents(folder / "whole"));
+  CHECK(folder.count() == 2);
+}

@@ -1,8 +1,12 @@
 // Processes under mpirun: each runs every case, in the same order.
 #include "sequin/train/mpi.hpp"
 
+#include "sequin/io/load_model.hpp"
+
+#include "io/file_helpers.hpp"
 #include "support/catch.hpp"
 #include "support/expert_parallel.hpp"
+#include "support/expert_training.hpp"
 #include "support/small_training.hpp"
 
 #include <array>
@@ -37,6 +41,12 @@ double largest_difference(const std::vector<T>& a, const std::vector<T>& b) {
   const auto loss = [&](const auto& b) { return mse_loss(model.forward(b.x), b.y); };
   const auto validate = [] { return 0.0; };
 #include "from_docs/distributed/run-with-mpi.inc"
+}
+
+/// The same of its model whose experts lie on several ranks.
+[[maybe_unused]] int as_documented(TrainOptions options, const TimeMoeConfig& config) {
+  sequin_test::Waves<float> source, held_out;
+#include "from_docs/distributed/train-experts.inc"
 }
 
 template <class T>
@@ -116,4 +126,29 @@ TEST_CASE("ExpertParallelMoe: processes compute what one does", "[mpi]") {
   CHECK(errors.expert_gradients < 1e-12);
   CHECK(errors.router_gradient < 1e-12);
   CHECK(errors.shared_gradient < 1e-12);
+}
+
+TEST_CASE("train: experts on several processes end as those of one", "[mpi]") {
+  // Rank 0 compares the files, in which all have what they had; the folder is its own.
+  const sequin_test::TemporaryFolder one, many;
+  TrainOptions o = sequin_test::expert_options(2, one.path());
+  o.clip_norm = 0.3;
+  o.ema_decay = 0.9;
+  o.freeze = {"model.layers.0.ffn_layer.experts.4.*", "lm_heads.0.*"};
+  TrainOptions whole = o;
+  whole.batch_size *= replicas().size();
+  sequin_test::train_experts<double>(whole);
+  o.checkpoint_dir = many.path();
+  o.replicas = &replicas();
+  // In two runs, of which the second resumes.
+  int questions = 0;
+  TrainCallbacks callbacks;
+  callbacks.stop_requested = [&] { return ++questions == 4; };
+  CHECK(sequin_test::train_experts<double>(o, callbacks).interrupted);
+  o.resume = true;
+  sequin_test::train_experts<double>(o);
+  if (replicas().rank() != 0) return;
+  for (const char* name : {"checkpoint.safetensors", "weights.safetensors"})
+    // Other partial sums, as above.
+    CHECK(sequin_test::difference_of_files(one.path() / name, many.path() / name) < 1e-11);
 }

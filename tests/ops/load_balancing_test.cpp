@@ -3,8 +3,10 @@
 #include "sequin/autograd/grad_check.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
+#include "support/thread_replicas.hpp"
 
 #include <array>
+#include <vector>
 
 namespace {
 
@@ -71,4 +73,53 @@ TEST_CASE("load_balancing_loss: layers and masks that do not fit are named") {
   CHECK_THROWS_WITH(
       load_balancing_loss<float>(std::span(layers).first(1), 2, Tensor<float, 1>({3})),
       "load_balancing_loss: mask is [3], expected [N=4] (N from the logits [4, 5])");
+}
+
+TEST_CASE("load_balancing_loss: the mean over ranks by tokens is the loss of all tokens") {
+  // Seven tokens: three of the first rank, four of the second; the third stands in with two more.
+  const std::array layers{wavy<double, 2>({9, 5}, 0.1, 2), wavy<double, 2>({9, 5}, 2.0, 2)};
+  const Tensor<double, 1> mask({9}, {0, 1, 1, 1, 0, 1, 1, 1, 1});
+  constexpr std::array<index_t, 4> begins{0, 3, 7, 9};
+  for (const bool masked : {false, true}) {
+    INFO("masked " << masked);
+    std::array<Tensor<double, 2>, 2> whole;
+    for (std::size_t l = 0; l < 2; ++l) {
+      whole[l] = slice(layers[l], 0, 0, 7).clone();
+      whole[l].set_requires_grad();
+    }
+    const auto all_mask = masked ? slice(mask, 0, 0, 7).clone() : Tensor<double, 1>{};
+    Tape tape;
+    const auto expected =
+        load_balancing_loss<double>(std::span<const Tensor<double, 2>>(whole), 2, all_mask);
+    const Gradients expected_gradients = tape.gradients(expected);
+    const double tokens = masked ? 5 : 7;
+    std::array<double, 3> losses{};
+    std::vector<double> worst(3);
+    sequin_test::run_ranks(3, [&](Replicas& replicas) {
+      const auto rank = static_cast<std::size_t>(replicas.rank());
+      const StandIn stand_in(&replicas, rank == 2);
+      const index_t begin = begins[rank], end = begins[rank + 1];
+      std::array<Tensor<double, 2>, 2> mine;
+      for (std::size_t l = 0; l < 2; ++l) {
+        mine[l] = slice(layers[l], 0, begin, end).clone();
+        mine[l].set_requires_grad();
+      }
+      const auto my_mask = masked ? slice(mask, 0, begin, end).clone() : Tensor<double, 1>{};
+      const double share =
+          rank == 2 ? 0
+                    : (masked ? sum(my_mask).item() : static_cast<double>(end - begin)) / tokens;
+      Tape own;
+      const auto loss = load_balancing_loss<double>(std::span<const Tensor<double, 2>>(mine), 2,
+                                                    my_mask, &replicas);
+      losses[rank] = share * loss.item();
+      const Gradients g = own.gradients(loss, Tensor<double, 0>({}, share));
+      for (std::size_t l = 0; l < 2 && rank < 2; ++l)
+        worst[rank] = (std::max)(
+            worst[rank], sequin_test::largest_difference(
+                             slice(expected_gradients.of(whole[l]), 0, begin, end), g.of(mine[l])));
+    });
+    CHECK(losses[0] + losses[1] == Approx(expected.item()).epsilon(1e-14));
+    CHECK(worst[0] < 1e-14);
+    CHECK(worst[1] < 1e-14);
+  }
 }

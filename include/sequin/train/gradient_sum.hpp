@@ -39,47 +39,58 @@ class GradientSum {
     }
   }
 
-  /// The sums become those of all ranks, as does `loss`: one short message, then one with the
-  /// gradients that arrived anywhere. Those of parameters that one rank has alone stay as they are
-  /// there, and are elsewhere without elements.
+  /// Takes over what arrived instead of adding it, without a copy: until `clear`, which comes
+  /// before the arena's scope ends in which the gradients were made.
+  void take(Gradients& gradients, const std::vector<Parameter<T>>& parameters) {
+    sums_ = take_gradients(gradients, parameters);
+  }
+
+  /// The sums become those of all ranks, as does `loss`: one short message, then one with the small
+  /// gradients that arrived anywhere and one for each large one. Those of parameters that one rank
+  /// has alone stay as they are there, and are elsewhere without elements.
   void sum_over(Replicas& replicas, const std::vector<Parameter<T>>& parameters, double& loss) {
-    make_room(parameters);
+    sums_.resize(parameters.size());
     std::vector<double> notes{loss};  // then how many ranks have each gradient
     for (const auto& sum : sums_) notes.push_back(sum.defined() ? 1 : 0);
     replicas.sum(std::span<double>(notes));
     loss = notes[0];
-    index_t total = 0;
-    const auto travels = [&](std::size_t i) { return notes[i + 1] > 0 && parameters[i].rank < 0; };
-    for (std::size_t i = 0; i < sums_.size(); ++i)
-      if (travels(i)) total += room_[i].size();
-    if (total > message_.size()) {
+    index_t together = 0;
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      if (notes[i + 1] == 0) continue;
+      const index_t n = parameters[i].values.size();
+      if (!sums_[i].defined()) sums_[i] = Tensor<T, 1>(Shape<1>{n});
+      if (parameters[i].rank >= 0) notes[i + 1] = 0;  // it does not travel
+      if (n < kLarge && notes[i + 1] > 0) together += n;
+    }
+    if (together > message_.size()) {
       const ArenaScope heap(nullptr);
-      message_ = Tensor<T, 1>::empty({total});
+      message_ = Tensor<T, 1>::empty({together});
     }
-    const std::span<T> message = message_.span().first(static_cast<std::size_t>(total));
-    T* at = message.data();
-    for (std::size_t i = 0; i < sums_.size(); ++i) {
-      if (!travels(i)) continue;
-      const index_t n = room_[i].size();
-      at = sums_[i].defined() ? std::copy_n(std::as_const(sums_[i]).data(), n, at)
-                              : std::fill_n(at, n, T{0});
-    }
+    const std::span<T> message = message_.span().first(static_cast<std::size_t>(together));
+    const auto for_small = [&](auto&& fn) {
+      T* at = message.data();
+      for (std::size_t i = 0; i < sums_.size(); ++i)
+        if (notes[i + 1] > 0 && sums_[i].size() < kLarge) {
+          fn(sums_[i], at);
+          at += sums_[i].size();
+        }
+    };
+    for_small(
+        [](Tensor<T, 1>& sum, T* at) { std::copy_n(std::as_const(sum).data(), sum.size(), at); });
     replicas.sum(message);
-    const T* from = message.data();
-    for (std::size_t i = 0; i < sums_.size(); ++i) {
-      if (notes[i + 1] > 0) sums_[i] = room_[i];
-      if (!travels(i)) continue;
-      std::copy_n(from, room_[i].size(), room_[i].data());
-      from += room_[i].size();
-    }
+    for_small([](Tensor<T, 1>& sum, const T* at) { std::copy_n(at, sum.size(), sum.data()); });
+    for (std::size_t i = 0; i < sums_.size(); ++i)
+      if (notes[i + 1] > 0 && sums_[i].size() >= kLarge) replicas.sum(sums_[i].span());
   }
 
   /// One tensor for each parameter, undefined where nothing arrived; they may be written.
   const std::vector<Tensor<T, 1>>& gradients() const noexcept { return sums_; }
 
  private:
+  static constexpr index_t kLarge = index_t{1} << 16;
+
   void make_room(const std::vector<Parameter<T>>& parameters) {
-    if (!sums_.empty()) return;
+    if (!room_.empty()) return;
     const ArenaScope heap(nullptr);
     sums_.resize(parameters.size());
     for (const auto& p : parameters) room_.push_back(Tensor<T, 1>::empty({p.values.size()}));

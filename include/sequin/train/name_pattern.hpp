@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
@@ -59,6 +60,38 @@ void check_patterns(const ParameterList<T>& list, const std::vector<std::string>
                         std::to_string(count) + " (" + names + (count > 4 ? ", ..." : "") + ")");
   }
 }
+
+namespace detail {
+
+/// Of each of `parameters`, which are some of the list's: the factor of the last pattern that fits,
+/// or 1. Throws ConfigError when a pattern fits nothing.
+template <Scalar T>
+std::vector<double> factors_by_pattern(
+    const ParameterList<T>& list, const std::vector<Parameter<T>>& parameters,
+    const std::vector<std::pair<std::string, double>>& rate_factors) {
+  std::vector<std::string> patterns;
+  for (const auto& [pattern, factor] : rate_factors) patterns.push_back(pattern);
+  check_patterns(list, patterns, "rate_factors");
+  std::vector<double> factors;
+  for (const auto& p : parameters) {
+    factors.push_back(1);
+    for (const auto& [pattern, factor] : rate_factors)
+      if (name_matches(p.name, pattern)) factors.back() = factor;
+  }
+  return factors;
+}
+
+/// The list in which a frozen parameter that lies on another rank counts as a buffer: here nothing
+/// else tells that it is frozen.
+template <Scalar T>
+ParameterList<T> without_frozen_elsewhere(ParameterList<T> list,
+                                          const std::vector<std::string>& frozen) {
+  for (auto& p : list.items)
+    if (!p.here() && name_matches_any(p.name, frozen)) p.trainable = false;
+  return list;
+}
+
+}  // namespace detail
 
 /// Asks for gradients with respect to all parameters but those of the patterns, which then stay as
 /// they are. Throws ConfigError when a pattern matches none, and then nothing has changed.

@@ -41,7 +41,7 @@ class Trainer {
         together_(lies_on_several(list, replicas_)),
         list_(list),
         best_(list),
-        optimizer_(moving(list), options.optimizer),
+        optimizer_(without_frozen_elsewhere(list, options.freeze), options.optimizer),
         schedule_(options.schedule
                       ? *options.schedule
                       : Schedule::named(options.lradj, options.learning_rate, options.epochs)),
@@ -55,8 +55,10 @@ class Trainer {
         arena_(std::make_unique<Arena>()) {
     check_train_options(options);
     for (auto& p : best_.items) p.values = p.values.clone();
-    set_rate_factors();
-    if (options.ema_decay > 0) average_.emplace(moving(list), options.ema_decay);
+    optimizer_.set_rate_factors(
+        factors_by_pattern(list_, optimizer_.parameters(), options.rate_factors));
+    if (options.ema_decay > 0)
+      average_.emplace(without_frozen_elsewhere(list, options.freeze), options.ema_decay);
     if (replicas_ != nullptr)
       check_same(*replicas_, with_layout(fingerprint(), list_, options, together_));
     const std::optional<Checkpoint> resumed = files_.open();
@@ -95,26 +97,6 @@ class Trainer {
 
  private:
   using Clock = std::chrono::steady_clock;
-
-  /// The list without what is frozen on another rank: here it asks for no gradient anyway.
-  ParameterList<T> moving(ParameterList<T> list) const {
-    for (auto& p : list.items)
-      if (!p.here() && name_matches_any(p.name, options_.freeze)) p.trainable = false;
-    return list;
-  }
-
-  void set_rate_factors() {
-    std::vector<std::string> patterns;
-    for (const auto& [pattern, factor] : options_.rate_factors) patterns.push_back(pattern);
-    check_patterns(list_, patterns, "rate_factors");
-    std::vector<double> factors;
-    for (const auto& p : optimizer_.parameters()) {
-      factors.push_back(1);
-      for (const auto& [pattern, factor] : options_.rate_factors)
-        if (name_matches(p.name, pattern)) factors.back() = factor;
-    }
-    optimizer_.set_rate_factors(std::move(factors));
-  }
 
   index_t ranks() const noexcept { return replicas_ == nullptr ? 1 : replicas_->size(); }
   index_t rank() const noexcept { return replicas_ == nullptr ? 0 : replicas_->rank(); }
@@ -167,7 +149,7 @@ class Trainer {
   /// optimiser's state are older than the arena's scope.
   template <class Loss>
   void take_step(Loss& loss_fn, StepInfo& info) {
-    index_t moved = 0;
+    std::optional<index_t> moved;
     if (options_.accumulate == 1 && replicas_ == nullptr) {
       epoch_steps_.fetch(0, order_, batch_);
       {
@@ -182,7 +164,6 @@ class Trainer {
       }
       arena_->fit();
     } else {
-      gradient_sum_.clear();
       const index_t first = rank() * options_.accumulate, last = first + options_.accumulate;
       const RankDraws draws(replicas_, options_.generators);
       epoch_steps_.skip(0, first, order_, batch_);
@@ -197,19 +178,31 @@ class Trainer {
           Tape tape;
           const Tensor<T, 0> loss = loss_fn(std::as_const(batch_));
           if (n > 0) info.loss += share * static_cast<double>(loss.item());
-          gradient_sum_.add(tape.gradients(loss, Tensor<T, 0>({}, static_cast<T>(share))),
-                            optimizer_.parameters());
+          Gradients gradients = tape.gradients(loss, Tensor<T, 0>({}, static_cast<T>(share)));
+          if (options_.accumulate == 1) {  // of one pass: no need for a copy
+            gradient_sum_.take(gradients, optimizer_.parameters());
+            moved = move_together(info);
+          } else {
+            gradient_sum_.add(gradients, optimizer_.parameters());
+          }
         }
         arena_->fit();
       }
       epoch_steps_.skip(last, options_.accumulate * ranks(), order_, batch_);
-      if (replicas_ != nullptr)
-        gradient_sum_.sum_over(*replicas_, optimizer_.parameters(), info.loss);
-      moved = move(gradient_sum_.gradients(), info);
+      if (!moved) moved = move_together(info);
     }
-    if (moved == 0)
+    if (*moved == 0)
       throw ConfigError("train: the loss depends on none of the " +
                         std::to_string(optimizer_.parameters().size()) + " parameters");
+  }
+
+  /// By the sum of all passes on all ranks.
+  index_t move_together(StepInfo& info) {
+    if (replicas_ != nullptr)
+      gradient_sum_.sum_over(*replicas_, optimizer_.parameters(), info.loss);
+    const index_t moved = move(gradient_sum_.gradients(), info);
+    gradient_sum_.clear();
+    return moved;
   }
 
   index_t move(std::vector<Tensor<T, 1>> gradients, StepInfo& info) {
