@@ -1,4 +1,4 @@
-/// The only header that includes xsimd: one vocabulary over xsimd 8.1 to 13.
+/// The only header that includes xsimd: one vocabulary over xsimd 8.1 to 14.
 #pragma once
 
 #include "sequin/core/compiler.hpp"
