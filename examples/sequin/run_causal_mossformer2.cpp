@@ -45,23 +45,18 @@ void run_causal_mossformer2(CaseIo<T>& io, const Config&, const std::filesystem:
   io.trace(model, options);
   const auto target = io.template maybe<3>("target");
   auto x = io.template get<2>("mixture");
-  if (options.stream) {
-    const NoGrad no_grad;
-    io.put("est_source", stream(model, x));
-    return;
-  }
   std::optional<Tape> tape;
-  if (options.grad) {
+  if (options.grad && !options.stream) {
     set_requires_grad(model);
     x.set_requires_grad();
     tape.emplace();
   }
-  const Tensor<T, 3> y = model.separate(x);
+  const Tensor<T, 3> y = options.stream ? stream(model, x) : model.separate(x);
   io.put("est_source", y);
   if (!target.defined()) return;
   const Tensor<T, 0> loss = mse_loss(y, target);
   io.put("loss", loss);
-  if (!options.grad) return;
+  if (!tape) return;
   const Gradients g = tape->gradients(loss);
   io.put_gradients(g, model);
   io.put_gradient("input.mixture", g, x);
