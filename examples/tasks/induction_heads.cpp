@@ -27,9 +27,9 @@ void add_induction_heads(CLI::App& app, Action& chosen) {
   cmd->footer("Example: tasks induction-heads examples/configs/mamba_tasks.json -o run");
   const auto a = std::make_shared<TaskArguments>();
   a->steps = 1000;
-  a->short_steps = 750;
+  a->short_steps = 500;
   a->batch = 16;
-  a->rate = 2e-3;
+  a->rate = 5e-3;
   a->test_lengths = {64, 128, 256, 512, 1024, 2048, 4096};
   a->add_to(cmd);
   cmd->callback([&chosen, a] {
