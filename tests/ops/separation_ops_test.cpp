@@ -90,8 +90,10 @@ TEMPLATE_TEST_CASE(
 }
 
 TEST_CASE("chunk_attention: gradients equal finite differences", "[chunk_attention]") {
-  for (const auto& [causal, decay] : {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}})
+  for (const auto& form : {std::pair{false, 0.0}, {true, 0.0}, {true, 0.6}})
     for (const double dropout : {0.0, 0.3}) {
+      const bool causal = form.first;
+      const double decay = form.second;
       const auto in = queries<double>(2, 8, 3);
       const auto v = wavy<double, 3>({2, 8, 4}, 0.4);
       Tensor<double, 2> mask({2, 8}, 1.0);
