@@ -47,7 +47,7 @@ void fuzz_state(std::span<const std::byte> bytes) {
   const NoGrad no_grad;
   const auto& language = prepared(Mamba<float>({.d_model = 4, .n_layer = 1, .vocab_size = 8}));
   check_state(bytes, language.initial_state(1), [&](const auto& state) {
-    Session session(language);
+    static Session session(language);
     session.set_state(state);
     const std::int64_t token = 3;
     session.step({&token, 1});
@@ -76,8 +76,9 @@ void fuzz_state(std::span<const std::byte> bytes) {
   voices.query_key_dim = voices.lorder = 2;
   voices.taps = 3;
   const auto& separator = prepared(CausalMossFormer2<float>(voices));
-  BlockStream stream(separator);
-  check_state(bytes, stream.state(), [&](const auto& state) {
+  static BlockStream stream(separator);
+  static const auto silence = stream.state();
+  check_state(bytes, silence, [&](const auto& state) {
     stream.set_state(state);
     const std::array<float, 8> in{0.5F, -0.5F};
     std::array<float, 16> out{};
