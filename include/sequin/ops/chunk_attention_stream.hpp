@@ -46,7 +46,7 @@ struct ChunkAttentionSteps {
   ChunkAttentionState<T>& state;
   index_t b, first, count;
 
-  void run(T* y, T* scores) const {
+  void run(T* y, T* scores, T* queries) const {
     const index_t q = call.width, e = call.inner, g = call.group;
     const index_t at = (b * call.length + first);
     T* const keys = state.keys.data() + b * q * g;
@@ -60,13 +60,12 @@ struct ChunkAttentionSteps {
     weigh(scores, seen);
     gemm(scores, seen, values, e, y + at * e, e, e, seen, false);
     if (std::as_const(state.weight).data()[0] > T{0}) {
-      auto queries = Tensor<T, 2>::empty({count, q});
       const simd::Vec<T> s(call.linear_scale);
       simd::transform<T>(
-          count * q, queries.data(), [&](const simd::Vec<T>& v) { return v * s; },
+          count * q, queries, [&](const simd::Vec<T>& v) { return v * s; },
           call.lin_q.data() + at * q);
-      gemm(std::as_const(queries).data(), q, std::as_const(state.memory).data() + b * q * e, e,
-           y + at * e, e, e, q, true);
+      gemm(queries, q, std::as_const(state.memory).data() + b * q * e, e, y + at * e, e, e, q,
+           true);
     }
     add_to_sum(at);
   }
@@ -153,11 +152,15 @@ Tensor<T, 3> chunk_attention_stream(const ChunkAttentionInputs<T>& in, const Ten
   detail::check_chunk_attention_state(c, state);
   auto y = Tensor<T, 3>::empty(values.shape());
   if (y.size() == 0) return y;
-  auto scores = Tensor<T, 2>::empty({(std::min)(c.group, c.length), c.group});
+  // Both at once: a first step, by which a Session measures what a step needs, has no memory yet.
+  const index_t together = (std::min)(c.group, c.length);
+  auto scores = Tensor<T, 2>::empty({together, c.group});
+  auto queries = Tensor<T, 2>::empty({together, c.width});
   for (index_t first = 0; first < c.length;) {
     const index_t count = (std::min)(c.group - state.filled, c.length - first);
     for (index_t b = 0; b < c.batch; ++b)
-      detail::ChunkAttentionSteps<T>{c, state, b, first, count}.run(y.data(), scores.data());
+      detail::ChunkAttentionSteps<T>{c, state, b, first, count}.run(y.data(), scores.data(),
+                                                                    queries.data());
     state.filled += count;
     first += count;
     if (state.filled < c.group) continue;
