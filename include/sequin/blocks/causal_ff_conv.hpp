@@ -23,24 +23,18 @@ struct CausalFFConvState : StreamState<CausalFFConvState<T>> {
 /// the last meets the current step. Ours: FFConvM, whose convolution is centred, made causal, and
 /// without its dropout.
 template <Scalar T>
-class CausalFFConv {
+class CausalFFConv : public FFConvParts<T> {
  public:
-  using value_type = T;
   using State = CausalFFConvState<T>;
-
-  ScaleNorm<T> scale;
-  LayerNorm<T> layer;
-  Linear<T> linear;
-  Tensor<T, 3> conv_weight;  ///< (E, 1, K)
+  using FFConvParts<T>::conv_weight;
 
   CausalFFConv() = default;
   /// Throws ConfigError when `taps` is below 1.
   CausalFFConv(index_t in, index_t out, FFConvNorm norm, index_t taps)
-      : linear(in, out), norm_(norm) {
+      : FFConvParts<T>(in, out, norm) {
     if (taps < 1)
       throw ConfigError("CausalFFConv: taps is " + std::to_string(taps) + ", expected >= 1");
     conv_weight = Tensor<T, 3>({out, 1, taps});
-    if (norm == FFConvNorm::layer_norm) layer = LayerNorm<T>(in);
   }
 
   /// The state before the first step: zeros.
@@ -55,32 +49,18 @@ class CausalFFConv {
   /// cutting into calls gives the bits of one call. Throws ShapeError. Real-time safe under an
   /// arena.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, State* state = nullptr) const {
-    const Tensor<T, 3> normed =
-        norm_ == FFConvNorm::layer_norm ? layer.forward(x) : scale.forward(x);
-    const Tensor<T, 3> z = linear.forward(normed, Activation::silu);
+    const Tensor<T, 3> z = this->activated(x);
     const CausalConv1dOptions<T> plain;
     return probe(*this,
                  z + (state == nullptr ? causal_conv1d(z, conv_weight, plain).y
                                        : causal_conv1d(z, conv_weight, plain, &state->tail)));
   }
 
-  void initialize(Generator& generator) {
-    linear.initialize(generator);
-    Tensor<T, 1> none;
-    init::torch_default(conv_weight, none, generator);
-  }
-
   void visit(Visitor<T>& v) {
-    if (norm_ == FFConvNorm::layer_norm)
-      v.child("norm", layer);
-    else
-      v.child("norm", scale);
-    v.child("linear", linear);
+    this->visit_norm(v, "norm");
+    v.child("linear", this->linear);
     v.parameter("conv.weight", conv_weight);
   }
-
- private:
-  FFConvNorm norm_ = FFConvNorm::scale_norm;
 };
 
 }  // namespace sequin::inline SEQUIN_ABI

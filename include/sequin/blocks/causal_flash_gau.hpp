@@ -2,11 +2,8 @@
 #pragma once
 
 #include "sequin/blocks/causal_ff_conv.hpp"
-#include "sequin/ops/activation.hpp"
+#include "sequin/blocks/flash_gau.hpp"
 #include "sequin/ops/chunk_attention_stream.hpp"
-#include "sequin/ops/frames.hpp"
-#include "sequin/ops/rotary.hpp"
-#include "sequin/ops/shape.hpp"
 
 #include <string>
 
@@ -98,15 +95,11 @@ class CausalFlashGau {
   /// cutting into calls gives the bits of one call; nothing may then be recorded. Throws
   /// ShapeError, ConfigError. Real-time safe under an arena.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, State* state = nullptr) const {
-    const index_t half = 2 * config_.dim;
     const Tensor<T, 3> s = shifted(x, state);
     const Tensor<T, 3> hidden = to_hidden.forward(s, state ? &state->to_hidden : nullptr);
     const Tensor<T, 3> qk = to_qk.forward(s, state ? &state->to_qk : nullptr);
     const Tensor<T, 3> attended = attend(qk, hidden, state ? &state->attention : nullptr);
-    const Tensor<T, 3> v = slice(hidden, 2, 0, half);
-    const Tensor<T, 3> u = slice(hidden, 2, half, 2 * half);
-    const Tensor<T, 3> gate = sigmoid(slice(attended, 2, 0, half) * u);
-    const Tensor<T, 3> out = slice(attended, 2, half, 2 * half) * v * gate;
+    const Tensor<T, 3> out = detail::flash_gate(hidden, attended);
     return probe(*this, x + to_out.forward(out, state ? &state->to_out : nullptr));
   }
 
@@ -139,23 +132,16 @@ class CausalFlashGau {
 
   Tensor<T, 3> attend(const Tensor<T, 3>& qk, const Tensor<T, 3>& values,
                       ChunkAttentionState<T>* state) const {
-    const index_t q = config_.query_key_dim;
-    const auto head = [&](index_t i) {
-      return qk * reshape<1>(slice(gamma, 0, i, i + 1), {q}) +
-             reshape<1>(slice(beta, 0, i, i + 1), {q});
-    };
     RotaryTable<T> table;
     if (table_.cos.defined()) table = positions(qk.extent(1), state ? state->filled : 0);
-    const auto turned = [&](const Tensor<T, 3>& y) {
-      if (!table.cos.defined()) return y;
-      const Tensor<T, 4> heads = reshape<4>(y, {y.extent(0), y.extent(1), 1, q});
-      return reshape<3>(rotate(heads, table, RotaryLayout::interleaved), y.shape());
+    const auto head = [&](index_t i, const RotaryTable<T>& turn = {}) {
+      return detail::flash_head(qk, gamma, beta, i, turn);
     };
     ChunkAttentionOptions options;
     options.group_size = config_.group_size;
     options.causal = true;
     options.mean_decay = config_.memory_decay;
-    const ChunkAttentionInputs<T> in{turned(head(0)), head(1), turned(head(2)), head(3)};
+    const ChunkAttentionInputs<T> in{head(0, table), head(1), head(2, table), head(3)};
     return state == nullptr ? chunk_attention(in, values, options)
                             : chunk_attention_stream(in, values, options, *state);
   }

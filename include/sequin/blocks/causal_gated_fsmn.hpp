@@ -3,7 +3,7 @@
 
 #include "sequin/blocks/causal_ff_conv.hpp"
 #include "sequin/blocks/causal_fsmn.hpp"
-#include "sequin/ops/prelu.hpp"
+#include "sequin/blocks/fsmn.hpp"
 
 namespace sequin::inline SEQUIN_ABI {
 
@@ -32,28 +32,17 @@ struct CausalGatedFsmnState : StreamState<CausalGatedFsmnState<T>> {
 /// x + conv2(norm2(b * a + r)), r = norm1(prelu(conv1 x)), a = fsmn(to_u r), b = to_v r. Ours: the
 /// GatedFsmnBlock of MossFormer2 with causal convolutions and the one-sided memory of CausalFsmn.
 template <Scalar T>
-class CausalGatedFsmn {
+class CausalGatedFsmn : public GatedFsmnParts<T> {
  public:
-  using value_type = T;
   using State = CausalGatedFsmnState<T>;
 
-  PointwiseConv1d<T> conv1, conv2;
-  Tensor<T, 1> slope{{1}, T(0.25)};
-  LayerNorm<T> norm1, norm2;
   CausalFFConv<T> to_u, to_v;
   CausalFsmn<T> fsmn;
 
   CausalGatedFsmn() = default;
   /// Throws ConfigError.
-  explicit CausalGatedFsmn(const CausalGatedFsmnConfig& c) {
-    if (c.dim < 1 || c.inner_channels < 1)
-      throw ConfigError("CausalGatedFsmn: dim is " + std::to_string(c.dim) +
-                        " and inner_channels " + std::to_string(c.inner_channels) +
-                        ", expected >= 1");
-    conv1 = PointwiseConv1d<T>(c.dim, c.inner_channels);
-    conv2 = PointwiseConv1d<T>(c.inner_channels, c.dim);
-    norm1 = LayerNorm<T>(c.inner_channels);
-    norm2 = LayerNorm<T>(c.inner_channels);
+  explicit CausalGatedFsmn(const CausalGatedFsmnConfig& c)
+      : GatedFsmnParts<T>(checked(c).dim, c.inner_channels) {
     to_u = CausalFFConv<T>(c.inner_channels, c.inner_channels, FFConvNorm::layer_norm, c.taps);
     to_v = CausalFFConv<T>(c.inner_channels, c.inner_channels, FFConvNorm::layer_norm, c.taps);
     fsmn = CausalFsmn<T>(CausalFsmnConfig{c.inner_channels, c.inner_channels, c.lorder});
@@ -73,30 +62,42 @@ class CausalGatedFsmn {
   /// cutting into calls gives the bits of one call. Throws ShapeError. Real-time safe under an
   /// arena.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, State* state = nullptr) const {
-    const Tensor<T, 3> r = norm1.forward(prelu(conv1.forward(x), slope));
-    const Tensor<T, 3> a = fsmn.forward(to_u.forward(r, state ? &state->to_u : nullptr),
-                                        state ? &state->fsmn : nullptr);
-    const Tensor<T, 3> gated = to_v.forward(r, state ? &state->to_v : nullptr) * a + r;
-    return probe(*this, conv2.forward(norm2.forward(gated)) + x);
+    const auto memory = [&](const Tensor<T, 3>& r) {
+      return fsmn.forward(to_u.forward(r, state ? &state->to_u : nullptr),
+                          state ? &state->fsmn : nullptr);
+    };
+    const auto gate = [&](const Tensor<T, 3>& r) {
+      return to_v.forward(r, state ? &state->to_v : nullptr);
+    };
+    return probe(*this, this->around(x, memory, gate));
   }
 
   void initialize(Generator& generator) {
-    conv1.initialize(generator);
-    conv2.initialize(generator);
+    this->conv1.initialize(generator);
+    this->conv2.initialize(generator);
     to_u.initialize(generator);
     to_v.initialize(generator);
     fsmn.initialize(generator);
   }
 
   void visit(Visitor<T>& v) {
-    v.child("conv1", conv1);
-    v.parameter("prelu.weight", slope);
-    v.child("norm1", norm1);
+    v.child("conv1", this->conv1);
+    v.parameter("prelu.weight", this->slope);
+    v.child("norm1", this->norm1);
     v.child("to_u", to_u);
     v.child("to_v", to_v);
     v.child("fsmn", fsmn);
-    v.child("norm2", norm2);
-    v.child("conv2", conv2);
+    v.child("norm2", this->norm2);
+    v.child("conv2", this->conv2);
+  }
+
+ private:
+  static const CausalGatedFsmnConfig& checked(const CausalGatedFsmnConfig& c) {
+    if (c.dim < 1 || c.inner_channels < 1)
+      throw ConfigError("CausalGatedFsmn: dim is " + std::to_string(c.dim) +
+                        " and inner_channels " + std::to_string(c.inner_channels) +
+                        ", expected >= 1");
+    return c;
   }
 };
 

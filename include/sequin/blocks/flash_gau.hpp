@@ -12,6 +12,35 @@
 
 namespace sequin::inline SEQUIN_ABI {
 
+namespace detail {
+
+/// One head of `OffsetScale`: qk (B, T, Q) * gamma_i + beta_i, turned by `table` where it is
+/// defined.
+template <Scalar T>
+Tensor<T, 3> flash_head(const Tensor<T, 3>& qk, const Tensor<T, 2>& gamma, const Tensor<T, 2>& beta,
+                        index_t i, const RotaryTable<T>& table, const Tensor<T, 2>& mask = {}) {
+  const index_t q = qk.extent(2);
+  Tensor<T, 3> y =
+      qk * reshape<1>(slice(gamma, 0, i, i + 1), {q}) + reshape<1>(slice(beta, 0, i, i + 1), {q});
+  if (mask.defined()) y = y * mask.template reshaped<3>({mask.extent(0), mask.extent(1), 1});
+  if (!table.cos.defined()) return y;
+  const Tensor<T, 4> heads = reshape<4>(y, {y.extent(0), y.extent(1), 1, q});
+  return reshape<3>(rotate(heads, table, RotaryLayout::interleaved), y.shape());
+}
+
+/// hidden = [v, u] and what attention made of it, both (B, T, 2 H): (att_u * v) * sigmoid(att_v *
+/// u), (B, T, H).
+template <Scalar T>
+Tensor<T, 3> flash_gate(const Tensor<T, 3>& hidden, const Tensor<T, 3>& attended) {
+  const index_t half = hidden.extent(2) / 2;
+  const Tensor<T, 3> v = slice(hidden, 2, 0, half);
+  const Tensor<T, 3> u = slice(hidden, 2, half, 2 * half);
+  const Tensor<T, 3> gate = sigmoid(slice(attended, 2, 0, half) * u);
+  return slice(attended, 2, half, 2 * half) * v * gate;
+}
+
+}  // namespace detail
+
 /// Constructor arguments of `FLASH_ShareA_FFConvM`.
 struct FlashGauConfig {
   index_t dim = 0;
@@ -62,15 +91,10 @@ class FlashGau {
   /// other. Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, const Tensor<T, 2>& mask = {},
                        const ForwardContext<T>& context = {}) const {
-    const index_t half = 2 * config_.dim;
     const Tensor<T, 3> s = config_.shift_tokens ? shift_tokens(x) : x;
     const Tensor<T, 3> hidden = to_hidden.forward(s, context);
-    Tensor<T, 3> attended = attend(to_qk.forward(s, context), hidden, mask, context);
-    const Tensor<T, 3> v = slice(hidden, 2, 0, half);
-    const Tensor<T, 3> u = slice(hidden, 2, half, 2 * half);
-    const Tensor<T, 3> gate = sigmoid(slice(attended, 2, 0, half) * u);
-    const Tensor<T, 3> out = slice(attended, 2, half, 2 * half) * v * gate;
-    return probe(*this, x + to_out.forward(out, context));
+    const Tensor<T, 3> attended = attend(to_qk.forward(s, context), hidden, mask, context);
+    return probe(*this, x + to_out.forward(detail::flash_gate(hidden, attended), context));
   }
 
   void initialize(Generator& generator) {
@@ -93,17 +117,10 @@ class FlashGau {
  private:
   Tensor<T, 3> attend(const Tensor<T, 3>& qk, const Tensor<T, 3>& values, const Tensor<T, 2>& mask,
                       const ForwardContext<T>& context) const {
-    const index_t q = config_.query_key_dim;
     RotaryTable<T> table;
     if (frequencies.defined()) table = rotary_table_of(frequencies, qk.extent(1));
-    const auto head = [&](index_t i, bool masked) {
-      Tensor<T, 3> y = qk * reshape<1>(slice(gamma, 0, i, i + 1), {q}) +
-                       reshape<1>(slice(beta, 0, i, i + 1), {q});
-      if (masked) y = y * mask.template reshaped<3>({mask.extent(0), mask.extent(1), 1});
-      if (!frequencies.defined()) return y;
-      const Tensor<T, 4> turned =
-          rotate(reshape<4>(y, {y.extent(0), y.extent(1), 1, q}), table, RotaryLayout::interleaved);
-      return reshape<3>(turned, y.shape());
+    const auto head = [&](index_t i, const Tensor<T, 2>& seen = {}) {
+      return detail::flash_head(qk, gamma, beta, i, table, seen);
     };
     ChunkAttentionOptions options;
     options.group_size = config_.group_size;
@@ -112,9 +129,7 @@ class FlashGau {
       options.dropout = FFConvM<T>::kDropout;
       options.generator = context.dropout_generator;
     }
-    return chunk_attention<T>(
-        {head(0, false), head(1, false), head(2, false), head(3, mask.defined())}, values, options,
-        mask);
+    return chunk_attention<T>({head(0), head(1), head(2), head(3, mask)}, values, options, mask);
   }
 
   FlashGauConfig config_;

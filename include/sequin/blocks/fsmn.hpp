@@ -98,6 +98,31 @@ class Fsmn {
   FsmnConfig config_;
 };
 
+/// What GatedFsmnBlock and its causal form have in common, around a memory and a gate.
+template <Scalar T>
+class GatedFsmnParts {
+ public:
+  using value_type = T;
+
+  PointwiseConv1d<T> conv1, conv2;
+  Tensor<T, 1> slope{{1}, T(0.25)};
+  LayerNorm<T> norm1, norm2;
+
+ protected:
+  GatedFsmnParts() = default;
+  GatedFsmnParts(index_t dim, index_t inner)
+      : conv1(dim, inner), conv2(inner, dim), norm1(inner), norm2(inner) {}
+
+  /// x + conv2(norm2(gate(r) * memory(r) + r)), r = norm1(prelu(conv1 x)).
+  template <class Memory, class Gate>
+  Tensor<T, 3> around(const Tensor<T, 3>& x, const Memory& memory, const Gate& gate) const {
+    const Tensor<T, 3> r = norm1.forward(prelu(conv1.forward(x), slope));
+    const Tensor<T, 3> a = memory(r);
+    const Tensor<T, 3> gated = gate(r) * a + r;
+    return conv2.forward(norm2.forward(gated)) + x;
+  }
+};
+
 /// Sizes of a GatedFsmnBlock.
 struct GatedFsmnConfig {
   index_t dim = 0;
@@ -109,22 +134,14 @@ struct GatedFsmnConfig {
 /// `Gated_FSMN_Block` and `Gated_FSMN_Block_Dilated` of MossFormer2: x + conv2(norm2(b * a + r)),
 /// r = norm1(prelu(conv1 x)), a = fsmn(to_u r), b = to_v r.
 template <Scalar T>
-class GatedFsmnBlock {
+class GatedFsmnBlock : public GatedFsmnParts<T> {
  public:
-  using value_type = T;
-
-  PointwiseConv1d<T> conv1, conv2;
-  Tensor<T, 1> slope{{1}, T(0.25)};
-  LayerNorm<T> norm1, norm2;
   FFConvM<T> to_u, to_v;
   Fsmn<T> fsmn;
 
   GatedFsmnBlock() = default;
   explicit GatedFsmnBlock(const GatedFsmnConfig& c)
-      : conv1(c.dim, c.inner_channels),
-        conv2(c.inner_channels, c.dim),
-        norm1(c.inner_channels),
-        norm2(c.inner_channels),
+      : GatedFsmnParts<T>(c.dim, c.inner_channels),
         to_u(c.inner_channels, c.inner_channels, FFConvNorm::layer_norm),
         to_v(c.inner_channels, c.inner_channels, FFConvNorm::layer_norm),
         fsmn(FsmnConfig{c.dilated ? FsmnKind::dilated : FsmnKind::plain, c.inner_channels,
@@ -132,29 +149,29 @@ class GatedFsmnBlock {
 
   /// x (B, T, D) -> (B, T, D). Throws ShapeError.
   Tensor<T, 3> forward(const Tensor<T, 3>& x, const ForwardContext<T>& context = {}) const {
-    const Tensor<T, 3> r = norm1.forward(prelu(conv1.forward(x), slope));
-    const Tensor<T, 3> a = fsmn.forward(to_u.forward(r, context));
-    const Tensor<T, 3> gated = to_v.forward(r, context) * a + r;
-    return probe(*this, conv2.forward(norm2.forward(gated)) + x);
+    return probe(*this,
+                 this->around(
+                     x, [&](const auto& r) { return fsmn.forward(to_u.forward(r, context)); },
+                     [&](const auto& r) { return to_v.forward(r, context); }));
   }
 
   void initialize(Generator& generator) {
-    conv1.initialize(generator);
-    conv2.initialize(generator);
+    this->conv1.initialize(generator);
+    this->conv2.initialize(generator);
     to_u.initialize(generator);
     to_v.initialize(generator);
     fsmn.initialize(generator);
   }
 
   void visit(Visitor<T>& v) {
-    v.child("conv1.0", conv1);
-    v.parameter("conv1.1.weight", slope);
-    v.child("norm1", norm1);
+    v.child("conv1.0", this->conv1);
+    v.parameter("conv1.1.weight", this->slope);
+    v.child("norm1", this->norm1);
     v.child("gated_fsmn.to_u", to_u);
     v.child("gated_fsmn.to_v", to_v);
     v.child("gated_fsmn.fsmn", fsmn);
-    v.child("norm2", norm2);
-    v.child("conv2", conv2);
+    v.child("norm2", this->norm2);
+    v.child("conv2", this->conv2);
   }
 };
 
