@@ -5,6 +5,7 @@
 #include "synthetic.hpp"
 
 #include "../common/progress.hpp"
+#include "../common/stopwatch.hpp"
 #include "../common/write_text.hpp"
 #include "../sequin/interrupt.hpp"
 #include "../sequin/session_options.hpp"
@@ -14,9 +15,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <memory>
 
 namespace sequin_pretrain {
@@ -114,19 +113,6 @@ TrainOptions train_options(const TrainArguments& a, const Config& config,
   return o;
 }
 
-/// What a training took.
-struct Clocks {
-  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
-  std::clock_t processor = std::clock();
-
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
-  double processor_seconds() const {
-    return static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC;
-  }
-};
-
 void print_load(const char* when, const ExpertLoad& load) {
   for (std::size_t l = 0; l < load.size(); ++l) {
     std::fprintf(stderr, "%s, layer %zu: max/mean %.2f, shares", when, l, busiest(load[l]));
@@ -159,7 +145,7 @@ int run_train(const TrainArguments& a) {
   }
   const auto total = static_cast<std::size_t>(options.epochs * options.steps_per_epoch);
   sequin_examples::ProgressBar bar("pretrain", total, a.session.quiet, "steps");
-  const Clocks clocks;
+  const sequin_examples::Stopwatch watch;
   TrainCallbacks callbacks;
   callbacks.on_start = [&](const TrainResult&) {
     sequin_examples::write_text(out / "config.json", config.text());
@@ -174,7 +160,7 @@ int run_train(const TrainArguments& a) {
     if (!a.session.quiet)
       std::fprintf(stderr, "%td steps: loss train %.4f, validation %.4f%s, %.0f s (CPU %.0f)\n",
                    e.epoch * options.steps_per_epoch, e.train_loss, e.val_loss,
-                   e.best ? " (best)" : "", clocks.seconds(), clocks.processor_seconds());
+                   e.best ? " (best)" : "", watch.seconds(), watch.processor_seconds());
   };
   callbacks.stop_requested = [] { return sequin_cli::InterruptGuard::requested(); };
   const sequin_cli::InterruptGuard guard;
@@ -190,8 +176,8 @@ int run_train(const TrainArguments& a) {
   if (!a.session.quiet) print_load("after", after);
   JsonWriter w;
   w.begin_object().key("parameters").value(parameter_count).key("seed").value(a.seed);
-  w.key("steps").value(result.steps).key("seconds").value(clocks.seconds());
-  w.key("processor_seconds").value(clocks.processor_seconds());
+  w.key("steps").value(result.steps).key("seconds").value(watch.seconds());
+  w.key("processor_seconds").value(watch.processor_seconds());
   w.key("validation_loss").value(result.best_val_loss);
   w.key("expert_load_before");
   write_load(w, before);
@@ -200,7 +186,7 @@ int run_train(const TrainArguments& a) {
   w.end_object();
   sequin_examples::write_text(out / "metrics.json", w.text() + "\n");
   std::printf("%td steps in %.1f s, %.1f s of a processor: validation loss %.4f\n", result.steps,
-              clocks.seconds(), clocks.processor_seconds(), result.best_val_loss);
+              watch.seconds(), watch.processor_seconds(), result.best_val_loss);
   if (!result.interrupted) return 0;
   std::fprintf(stderr, "stopped; continue with --resume\n");
   return 1;

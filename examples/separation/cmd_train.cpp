@@ -4,6 +4,7 @@
 #include "mixtures.hpp"
 
 #include "../common/progress.hpp"
+#include "../common/stopwatch.hpp"
 #include "../common/write_text.hpp"
 #include "../sequin/interrupt.hpp"
 #include "../sequin/session_options.hpp"
@@ -17,9 +18,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <memory>
 
 namespace sequin_separation {
@@ -96,19 +95,6 @@ TrainOptions train_options(const TrainArguments& a, const Config& config, const 
   return o;
 }
 
-/// What a training took.
-struct Clocks {
-  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
-  std::clock_t processor = std::clock();
-
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
-  double processor_seconds() const {
-    return static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC;
-  }
-};
-
 template <class Model>
 int train_model(const TrainArguments& a, const Config& config) {
   const auto sizes = Model::Config::read(config);
@@ -136,7 +122,7 @@ int train_model(const TrainArguments& a, const Config& config) {
 
   const auto total = static_cast<std::size_t>(train_with.epochs * train_with.steps_per_epoch);
   sequin_examples::ProgressBar bar("separation", total, a.session.quiet, "steps");
-  const Clocks clocks;
+  const sequin_examples::Stopwatch watch;
   TrainCallbacks callbacks;
   callbacks.on_start = [&](const TrainResult&) {
     sequin_examples::write_text(out / "config.json", config.text());
@@ -152,7 +138,7 @@ int train_model(const TrainArguments& a, const Config& config) {
       std::fprintf(stderr,
                    "%td steps: SI-SDR train %.3f, validation %.3f dB%s, %.0f s (CPU %.0f)\n",
                    e.epoch * train_with.steps_per_epoch, -e.train_loss, -e.val_loss,
-                   e.best ? " (best)" : "", clocks.seconds(), clocks.processor_seconds());
+                   e.best ? " (best)" : "", watch.seconds(), watch.processor_seconds());
   };
   callbacks.stop_requested = [] { return sequin_cli::InterruptGuard::requested(); };
   const sequin_cli::InterruptGuard guard;
@@ -167,12 +153,12 @@ int train_model(const TrainArguments& a, const Config& config) {
   bar.finish();
   JsonWriter w;
   w.begin_object().key("parameters").value(parameter_count).key("seed").value(a.seed);
-  w.key("steps").value(result.steps).key("seconds").value(clocks.seconds());
-  w.key("processor_seconds").value(clocks.processor_seconds());
+  w.key("steps").value(result.steps).key("seconds").value(watch.seconds());
+  w.key("processor_seconds").value(watch.processor_seconds());
   w.key("validation_si_sdr").value(-result.best_val_loss).end_object();
   sequin_examples::write_text(out / "metrics.json", w.text() + "\n");
   std::printf("%td steps in %.1f s, %.1f s of a processor: validation SI-SDR %.3f dB\n",
-              result.steps, clocks.seconds(), clocks.processor_seconds(), -result.best_val_loss);
+              result.steps, watch.seconds(), watch.processor_seconds(), -result.best_val_loss);
   if (!result.interrupted) return 0;
   std::fprintf(stderr, "stopped; continue with --resume\n");
   return 1;

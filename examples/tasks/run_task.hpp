@@ -6,6 +6,7 @@
 #include "task_arguments.hpp"
 
 #include "../common/progress.hpp"
+#include "../common/stopwatch.hpp"
 #include "../common/write_text.hpp"
 #include "../sequin/interrupt.hpp"
 
@@ -14,9 +15,7 @@
 #include "sequin/ops/loss.hpp"
 #include "sequin/train/train.hpp"
 
-#include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <memory>
 #include <string>
 #include <utility>
@@ -68,21 +67,6 @@ struct Spent {
   double seconds = 0, processor_seconds = 0;
 };
 
-/// Time since it was made.
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-  double processor_seconds() const {
-    return static_cast<double>(std::clock() - processor_start_) / CLOCKS_PER_SEC;
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  std::clock_t processor_start_ = std::clock();
-};
-
 inline std::string metrics_json(const TaskArguments& a, const std::string& task, index_t parameters,
                                 const Spent& spent, const std::vector<LengthScore>& scores) {
   sequin::JsonWriter w;
@@ -103,7 +87,7 @@ inline std::string metrics_json(const TaskArguments& a, const std::string& task,
 template <class Model, class Task>
 bool train_stage(const TaskArguments& a, Model& model, const Stage<Task>& stage, bool last,
                  const sequin::CheckpointFingerprint& fingerprint, std::uint64_t seed,
-                 const Stopwatch& watch, index_t& steps_done) {
+                 const sequin_examples::Stopwatch& watch, index_t& steps_done) {
   using namespace sequin;
   const std::filesystem::path folder = a.output;
   const std::filesystem::path out = last ? folder : folder / stage.name;
@@ -175,7 +159,7 @@ int run_task(const TaskArguments& a, const std::string& name, const std::string&
     model.initialize(generator);
     CheckpointFingerprint fingerprint{{"task", name}, {"model", a.model}, {"config", config_text}};
     const sequin_cli::InterruptGuard guard;
-    const Stopwatch watch;
+    const sequin_examples::Stopwatch watch;
     for (const auto& stage : stages) {
       // What a stage begins with is decided by those before it.
       fingerprint.emplace_back("begun " + stage.name, std::to_string(a.short_steps));
