@@ -125,11 +125,12 @@ void add_convolution_lines(std::vector<LineMaker>& lines) {
                        [=](index_t threads) { return causal_line(steps, 1536, silu, threads); }});
   for (const auto& [taps, dilation] :
        {std::pair<index_t, index_t>{17, 1}, {3, 8}, {39, 1}, {39, 2}})
-    lines.push_back(
-        {group,
-         "depthwise, " + std::to_string(taps) + " taps, dilation " + std::to_string(dilation) +
-             ", 256 channels, 1000 steps",
-         [=](index_t threads) { return depthwise_line(1000, 256, taps, dilation, threads); }});
+    lines.push_back({group,
+                     "depthwise, " + std::to_string(taps) + " taps, dilation " +
+                         std::to_string(dilation) + ", 256 channels, 1000 steps",
+                     [taps = taps, dilation = dilation](index_t threads) {
+                       return depthwise_line(1000, 256, taps, dilation, threads);
+                     }});
   lines.push_back({group, "FSMN of 20 steps each way, 256 channels, 1000 steps",
                    [](index_t) { return fsmn_line(1000, 256, 20); }});
   lines.push_back({group, "dense, 3 taps, 256 to 256, 1000 steps",

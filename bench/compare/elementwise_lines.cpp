@@ -90,13 +90,18 @@ void add_elementwise_lines(std::vector<LineMaker>& lines) {
   };
   for (const auto& [rows, columns] : sizes)
     lines.push_back({"rows", "softmax" + text(rows, columns),
-                     [=](index_t threads) { return softmax_line(rows, columns, threads); }});
+                     [rows = rows, columns = columns](index_t threads) {
+                       return softmax_line(rows, columns, threads);
+                     }});
   for (const auto& [rows, columns] : sizes)
     lines.push_back({"rows", "layer_norm" + text(rows, columns),
-                     [=](index_t threads) { return layer_norm_line(rows, columns, threads); }});
+                     [rows = rows, columns = columns](index_t threads) {
+                       return layer_norm_line(rows, columns, threads);
+                     }});
   for (const auto& [rows, columns] : sizes)
-    lines.push_back({"rows", "rms_norm" + text(rows, columns),
-                     [=](index_t) { return rms_norm_line(rows, columns); }});
+    lines.push_back(
+        {"rows", "rms_norm" + text(rows, columns),
+         [rows = rows, columns = columns](index_t) { return rms_norm_line(rows, columns); }});
   struct Kind {
     Activation activation;
     const char* name;

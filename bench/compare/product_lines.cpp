@@ -145,7 +145,8 @@ void add_product_lines(std::vector<LineMaker>& lines) {
                                 {2048, 2048}})
     for (const index_t rows : {1, 8, 64, 96, 512, 1000})
       lines.push_back({"matrix product, packed weight",
-                       size(in, out) + ", rows " + std::to_string(rows), [=](index_t threads) {
+                       size(in, out) + ", rows " + std::to_string(rows),
+                       [rows, in = in, out = out](index_t threads) {
                          return linear_line(rows, in, out, false, Activation::identity, threads);
                        }});
   for (const Activation activation : {Activation::identity, Activation::gelu, Activation::silu})

@@ -33,7 +33,7 @@ struct TrainArguments {
   index_t batch = 4, steps = 1600, warm_up = 100, epoch = 100, validation = 12;
   index_t checkpoint_every = 50;
   std::uint64_t seed = 1;
-  bool resume = false;
+  bool resume = false, balance_together = false;
   sequin_cli::SessionOptions session;
 
   void add_to(CLI::App* cmd) {
@@ -71,6 +71,9 @@ struct TrainArguments {
         ->check(CLI::Range(0.0, 0.999999));
     cmd->add_option("--seed", seed, "of weights, synthetic series and windows")
         ->capture_default_str();
+    cmd->add_flag("--balance-together", balance_together,
+                  "the official loss: tokens of all layers balance the experts together, not each "
+                  "layer's by themselves");
     cmd->add_flag("--resume", resume, "continue from the folder's checkpoint");
     session.add_to(cmd);
   }
@@ -108,6 +111,7 @@ TrainOptions train_options(const TrainArguments& a, const Config& config,
                    {"length", std::to_string(a.windows.length)},
                    {"synthetic", std::to_string(a.windows.synthetic)},
                    {"by beginning", std::to_string(a.windows.by_beginning)},
+                   {"balance", a.balance_together ? "together" : "each layer"},
                    {"embedding", std::to_string(a.embedding)},
                    {"validation", std::to_string(a.validation)}};
   return o;
@@ -164,7 +168,8 @@ int run_train(const TrainArguments& a) {
   };
   callbacks.stop_requested = [] { return sequin_cli::InterruptGuard::requested(); };
   const sequin_cli::InterruptGuard guard;
-  const auto loss = [&](const WindowsBatch& b) { return windows_loss(model, b).loss; };
+  const Balance balance = a.balance_together ? Balance::kTogether : Balance::kEachLayer;
+  const auto loss = [&](const WindowsBatch& b) { return training_loss(model, b, balance); };
   const auto error = [&](const WindowsBatch& b) {
     return Tensor<float, 0>(Shape<0>{}, windows_error(model, b));
   };

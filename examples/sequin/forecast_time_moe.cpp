@@ -9,6 +9,7 @@
 #include "sequin/ops/shape.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 namespace sequin_cli {
@@ -105,20 +106,23 @@ void forecast_any(const ForecastArguments& a) {
   }
   result.values.resize(static_cast<std::size_t>(horizon * width));
 
-  constexpr index_t kTogether = 16;
-  sequin_examples::ProgressBar bar("columns", static_cast<std::size_t>(width), a.session.quiet);
-  for (index_t first = 0; first < width; first += kTogether) {
-    const index_t count = (std::min)(kTogether, width - first);
-    Tensor<double, 2> columns({count, length});
-    for (index_t c = 0; c < count; ++c)
-      for (index_t t = 0; t < length; ++t) columns(c, t) = at(rows - length + t, first + c);
-    const Tensor<double, 2> next = forecast(model, columns, horizon);
-    for (index_t c = 0; c < count; ++c)
-      for (index_t t = 0; t < horizon; ++t)
-        result.values[static_cast<std::size_t>(t * width + first + c)] = next(c, t);
-    bar.update(static_cast<std::size_t>(first + count));
-  }
+  if (length + horizon > most && !a.session.quiet)
+    std::fprintf(stderr,
+                 "note: %td known and %td forecast steps are more than the %td that the model "
+                 "learns from (max_position_embeddings): expect little of the later ones\n",
+                 length, horizon, most);
+  Tensor<double, 2> columns({width, length});
+  for (index_t c = 0; c < width; ++c)
+    for (index_t t = 0; t < length; ++t) columns(c, t) = at(rows - length + t, c);
+  const auto values = static_cast<std::size_t>(width * horizon);
+  sequin_examples::ProgressBar bar("values", values, a.session.quiet);
+  sequin::ForecastOptions options;
+  options.on_values = [&](index_t done) { bar.update(static_cast<std::size_t>(done)); };
+  const Tensor<double, 2> next = forecast(model, columns, horizon, options);
   bar.finish();
+  for (index_t c = 0; c < width; ++c)
+    for (index_t t = 0; t < horizon; ++t)
+      result.values[static_cast<std::size_t>(t * width + c)] = next(c, t);
   write_forecast(a, result);
 }
 

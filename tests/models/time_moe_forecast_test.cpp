@@ -4,6 +4,7 @@
 #include "support/tensors.hpp"
 
 #include <limits>
+#include <vector>
 
 namespace {
 
@@ -96,4 +97,14 @@ TEST_CASE("forecast: a horizon of 0 and an empty series are refused") {
                     "forecast: horizon is 0, expected >= 1");
   CHECK_THROWS_WITH(forecast(model, Tensor<double, 2>({0, 3}), 1),
                     "forecast: series is [0, 3], expected [V >= 1, T >= 1]");
+}
+
+TEST_CASE("forecast: says how many values are done, round by round") {
+  const auto model = small_model();
+  std::vector<index_t> done;
+  ForecastOptions options;
+  options.batch = 2;
+  options.on_values = [&](index_t values) { done.push_back(values); };
+  forecast(model, wavy<double, 2>({3, 6}, 0.3), 6, options);  // rounds of 4, 1 and 1 steps
+  CHECK(done == std::vector<index_t>{8, 10, 12, 16, 17, 18});
 }

@@ -4,6 +4,7 @@
 #include "sequin/models/time_moe_generate.hpp"
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -14,6 +15,8 @@ namespace sequin::inline SEQUIN_ABI {
 struct ForecastOptions {
   index_t max_context = 0;  ///< the last so many values are used; 0: all
   index_t batch = 32;       ///< series computed together
+  /// Called as the work goes on with the number of values done, of V * horizon in all.
+  std::function<void(index_t)> on_values = {};
 };
 
 /// One series made ready for the model.
@@ -112,7 +115,10 @@ Tensor<S, 2> forecast(const TimeMoe<T>& model, const Tensor<S, 2>& series, index
         mask(r, t) = t >= normed.back().first ? 1 : 0;
       }
     }
-    const Tensor<T, 2> continued = generate(model, z, horizon, mask);
+    const auto on_steps = [&](index_t steps) {
+      if (options.on_values) options.on_values(begin * horizon + rows * steps);
+    };
+    const Tensor<T, 2> continued = generate(model, z, horizon, mask, true, on_steps);
     for (index_t r = 0; r < rows; ++r) {
       const NormedSeries& s = normed[static_cast<std::size_t>(r)];
       for (index_t t = 0; t < horizon; ++t)

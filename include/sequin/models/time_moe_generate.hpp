@@ -4,6 +4,7 @@
 #include "sequin/core/no_grad.hpp"
 #include "sequin/models/time_moe.hpp"
 
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -35,11 +36,13 @@ inline Tensor<std::int64_t, 2> positions_of(const Tensor<std::int64_t, 2>& mask,
 /// here; `forecast` does.
 ///
 /// `use_cache` false computes the whole prefix again in each round: the same values, slower.
+/// `on_steps`, if given, is called after each round with the number of steps done.
 /// Throws ShapeError, ConfigError (input_size other than 1, no steps). `generate` of
 /// ts_generation_mixin.py.
 template <Scalar T>
 Tensor<T, 2> generate(const TimeMoe<T>& model, const Tensor<T, 2>& series, index_t steps,
-                      const Tensor<std::int64_t, 2>& attention_mask = {}, bool use_cache = true) {
+                      const Tensor<std::int64_t, 2>& attention_mask = {}, bool use_cache = true,
+                      const std::function<void(index_t)>& on_steps = {}) {
   const index_t batch = series.extent(0);
   const index_t given = series.extent(1);
   if (model.config().input_size != 1)
@@ -80,6 +83,7 @@ Tensor<T, 2> generate(const TimeMoe<T>& model, const Tensor<T, 2>& series, index
     for (index_t b = 0; b < batch; ++b)
       for (index_t s = 0; s < said.extent(2); ++s) out(b, length + s) = said(b, 0, s);
     length += said.extent(2);
+    if (on_steps) on_steps(length - given);
   }
   return out;
 }
