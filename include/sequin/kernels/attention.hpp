@@ -24,19 +24,17 @@ struct ForwardScratch {
         s_stride(round_up((std::min)(a.keys(), kForwardKeys), kPanel<T>)) {
     const index_t rows = (std::min)(a.queries(), kForwardQueries);
     const index_t keys = s_stride;
-    const auto take = [&at](index_t count) {
-      return std::exchange(at, at + round_up(count, 64 / static_cast<index_t>(sizeof(T))));
-    };
-    q = take(rows * a.width());
-    out = take(rows * v_stride);
-    max = take(rows);
-    sum = take(rows * simd::kLanes<T>);
-    k_panels = take(keys * a.width());
-    v_rows = take(keys * v_stride);
-    s = take(kGroup * keys);
-    end = at;
+    Carver<T> memory{at};
+    q = memory.take(rows * a.width());
+    out = memory.take(rows * v_stride);
+    max = memory.take(rows);
+    sum = memory.take(rows * simd::kLanes<T>);
+    k_panels = memory.take(keys * a.width());
+    v_rows = memory.take(keys * v_stride);
+    s = memory.take(kGroup * keys);
+    size = memory.used;
   }
-  T* end;
+  index_t size;  ///< elements
 };
 
 /// The largest of s[0 .. n), n a multiple of the register and > 0. A NaN may be lost here; it comes
@@ -222,8 +220,7 @@ index_t attention_tasks(const AttentionProblem<T>& a) noexcept {
 /// Elements of scratch, aligned to 64 bytes, that `attention_forward` needs.
 template <class T>
 index_t attention_scratch(const AttentionProblem<T>& a) noexcept {
-  T* const start = nullptr;
-  return detail::ForwardScratch<T>(a, start).end - start;
+  return detail::ForwardScratch<T>(a, nullptr).size;
 }
 
 /// Tasks [begin, end) of out (B, Tq, H, Pv) = dropout(softmax(scale q k^T)) v, last axis of out

@@ -23,25 +23,23 @@ template <class T>
 struct BackwardScratch {
   index_t q_stride, v_stride;
   T *q, *dout, *dq, *delta, *k_panels, *v_panels, *k_rows, *dk, *dv, *p, *ds;
-  T* end;
+  index_t size;  ///< elements
 
   BackwardScratch(const AttentionProblem<T>& a, T* at) noexcept
       : q_stride(padded_row<T>(a.width())), v_stride(padded_row<T>(a.value_width())) {
-    const auto take = [&at](index_t count) {
-      return std::exchange(at, at + round_up(count, 64 / static_cast<index_t>(sizeof(T))));
-    };
-    q = take(a.queries() * q_stride);
-    dout = take(a.queries() * v_stride);
-    dq = take(a.queries() * q_stride);
-    delta = take(a.queries());
-    k_panels = take(kBackwardKeys * a.width());
-    v_panels = take(kBackwardKeys * a.value_width());
-    k_rows = take(kBackwardKeys * q_stride);
-    dk = take(kBackwardKeys * q_stride);
-    dv = take(kBackwardKeys * v_stride);
-    p = take(kBackwardQueries * kBackwardKeys);
-    ds = take(kBackwardQueries * kBackwardKeys);
-    end = at;
+    Carver<T> memory{at};
+    q = memory.take(a.queries() * q_stride);
+    dout = memory.take(a.queries() * v_stride);
+    dq = memory.take(a.queries() * q_stride);
+    delta = memory.take(a.queries());
+    k_panels = memory.take(kBackwardKeys * a.width());
+    v_panels = memory.take(kBackwardKeys * a.value_width());
+    k_rows = memory.take(kBackwardKeys * q_stride);
+    dk = memory.take(kBackwardKeys * q_stride);
+    dv = memory.take(kBackwardKeys * v_stride);
+    p = memory.take(kBackwardQueries * kBackwardKeys);
+    ds = memory.take(kBackwardQueries * kBackwardKeys);
+    size = memory.used;
   }
 };
 
@@ -195,8 +193,7 @@ void backward_head(const AttentionProblem<T>& a, const BackwardScratch<T>& w, in
 /// Elements of scratch, aligned to 64 bytes, that `attention_backward` needs.
 template <class T>
 index_t attention_backward_scratch(const AttentionProblem<T>& a) noexcept {
-  T* const start = nullptr;
-  return detail::BackwardScratch<T>(a, start).end - start;
+  return detail::BackwardScratch<T>(a, nullptr).size;
 }
 
 /// Tasks [begin, end) of B * G: all gradients of that batch entry and of the query heads that share

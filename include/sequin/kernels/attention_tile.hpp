@@ -59,6 +59,19 @@ inline constexpr index_t kPanel = 2 * simd::kLanes<T>;  ///< columns of a tile p
 
 inline index_t round_up(index_t n, index_t step) noexcept { return (n + step - 1) / step * step; }
 
+/// Parts of the caller's memory, aligned to 64 bytes as that is. Without memory it only counts.
+template <class T>
+struct Carver {
+  T* memory;
+  index_t used = 0;
+
+  T* take(index_t count) noexcept {
+    T* const part = memory == nullptr ? nullptr : memory + used;
+    used += round_up(count, 64 / static_cast<index_t>(sizeof(T)));
+    return part;
+  }
+};
+
 /// The factor of q k^T that gives scores in units of log 2.
 template <class T>
 inline T log2_scale(const AttentionProblem<T>& a) noexcept {
