@@ -26,11 +26,11 @@ namespace {
 
 struct TrainArguments {
   std::string config, series, output;
-  double rate = 3e-3, final_rate = 5e-5, clip_norm = 1, average = 0.99;
+  double rate = 3e-3, final_rate = 5e-5, clip_norm = 1, average = 0.998;
   double embedding = 1;
   WindowsOptions windows;
   index_t synthetic_series = 5000, synthetic_length = 768;
-  index_t batch = 4, steps = 1600, warm_up = 100, epoch = 100, validation = 12;
+  index_t batch = 4, steps = 20000, warm_up = 300, epoch = 500, validation = 12;
   index_t checkpoint_every = 50;
   std::uint64_t seed = 1;
   bool resume = false, balance_together = false;
