@@ -18,15 +18,17 @@ sed 's/"router_aux_loss_factor": [0-9.]*/"router_aux_loss_factor": 0.0/' \
 sed 's/"intermediate_size": [0-9]*/"intermediate_size": 640/' \
   "$examples/configs/time_moe_small_dense.json" > "$out/wide.json"
 
-train() {  # NAME CONFIG SEED [OPTION...]
+train() {  # NAME CONFIG SEED [OPTION...], those of TRAIN by default
   [ ! -e "$out/$1/metrics.json" ] || return 0
   resume=
   [ ! -e "$out/$1/checkpoint.safetensors" ] || resume=--resume
   name=$1 config=$2 seed=$3
   shift 3
   # shellcheck disable=SC2086
-  "$program" train "$config" --series "$series" -o "$out/$name" --seed "$seed" --quiet ${TRAIN:-} \
-    "$@" $resume >&2
+  [ $# -gt 0 ] || set -- ${TRAIN:-}
+  # shellcheck disable=SC2086
+  "$program" train "$config" --series "$series" -o "$out/$name" --seed "$seed" --quiet "$@" \
+    $resume >&2
 }
 for seed in $seeds; do
   train "experts-$seed" "$examples/configs/time_moe_small.json" "$seed"

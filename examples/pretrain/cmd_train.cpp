@@ -1,4 +1,4 @@
-// pretrain train: Time-MoE on windows of real and synthetic series, the official loss.
+// pretrain train: Time-MoE on windows of real and synthetic series, its loss on every head.
 #include "commands.hpp"
 #include "expert_load.hpp"
 #include "forecast_loss.hpp"
