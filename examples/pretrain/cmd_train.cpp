@@ -168,11 +168,11 @@ int run_train(const TrainArguments& a) {
   };
   callbacks.stop_requested = [] { return sequin_cli::InterruptGuard::requested(); };
   const sequin_cli::InterruptGuard guard;
-  const Balance balance = a.balance_together ? Balance::kTogether : Balance::kEachLayer;
-  const auto loss = [&](const WindowsBatch& b) { return training_loss(model, b, balance); };
-  const auto error = [&](const WindowsBatch& b) {
-    return Tensor<float, 0>(Shape<0>{}, windows_error(model, b));
-  };
+  const ExpertBalance balance =
+      a.balance_together ? ExpertBalance::together : ExpertBalance::each_layer;
+  const auto loss = [&](const WindowsBatch& b) { return windows_loss(model, b, balance).loss; };
+  // Without the balance: what forecasts are chosen by.
+  const auto error = [&](const WindowsBatch& b) { return windows_loss(model, b).error; };
   const TrainResult result =
       train(model, windows, loss, validate_on(unseen, a.batch, a.validation, 0x7A11D, error),
             options, callbacks);

@@ -233,7 +233,10 @@ TEST_CASE("TimeMoe: the loss's gradients are those of finite differences") {
         TimeMoeCall<double> with;
         with.routings = &routings;
         const auto hidden = model.hidden_states(x, with);
-        return time_moe_loss(model, hidden, routings, labels, weights, mask).loss;
+        const auto balanced = [&](ExpertBalance balance) {
+          return time_moe_loss(model, hidden, routings, labels, weights, mask, balance).loss;
+        };
+        return add(balanced(ExpertBalance::together), balanced(ExpertBalance::each_layer));
       };
       set_requires_grad(model);
       std::optional<Gradients> g;
@@ -257,6 +260,29 @@ TEST_CASE("TimeMoe: the loss's gradients are those of finite differences") {
         }
       }
     }
+}
+
+TEST_CASE("TimeMoe: layers that share the experts out are balanced together, not each by itself") {
+  TimeMoeConfig c = small();
+  c.router_aux_loss_factor = 0.5;
+  const auto model = drawn<double>(c);
+  const auto x = wavy<double, 3>({1, 6, 1}, 0.3);
+  std::vector<Routing<double>> routings(2);
+  for (index_t layer = 0; layer < 2; ++layer) {
+    Tensor<double, 2> logits({6, 5});
+    for (index_t t = 0; t < 6; ++t)  // experts 0 and 1, or 2 and 3, and no others
+      logits(t, 2 * layer) = logits(t, 2 * layer + 1) = 50;
+    routings[static_cast<std::size_t>(layer)].router_logits = logits;
+  }
+  const auto loss = [&](ExpertBalance balance) {
+    return time_moe_loss(model, model.hidden_states(x), routings, x, {}, {}, balance);
+  };
+  const auto together = loss(ExpertBalance::together);
+  const auto each = loss(ExpertBalance::each_layer);
+  CHECK(together.aux_loss.item() == Approx(2.5));  // 2 is balance, 2.5 four of five experts
+  CHECK(each.aux_loss.item() == Approx(5));
+  CHECK(each.error.item() == together.error.item());
+  CHECK(each.loss.item() == Approx(each.error.item() + 2.5));
 }
 
 TEST_CASE("TimeMoe: masks that hide everything give finite numbers") {

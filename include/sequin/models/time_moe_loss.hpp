@@ -5,15 +5,23 @@
 #include "sequin/ops/load_balancing.hpp"
 #include "sequin/ops/loss.hpp"
 
+#include <span>
 #include <string>
 #include <vector>
 
 namespace sequin::inline SEQUIN_ABI {
 
+/// Whose tokens are to fall evenly on the experts.
+enum class ExpertBalance {
+  together,    ///< those of all layers in one, the official loss: a layer may neglect some experts
+  each_layer,  ///< those of each layer; the mean over the layers
+};
+
 /// The loss and what it is made of.
 template <Scalar T>
 struct TimeMoeLoss {
-  Tensor<T, 0> loss;                    ///< mean(ar_losses) + router_aux_loss_factor * aux_loss
+  Tensor<T, 0> loss;                    ///< error + router_aux_loss_factor * aux_loss
+  Tensor<T, 0> error;                   ///< mean(ar_losses)
   std::vector<Tensor<T, 0>> ar_losses;  ///< one a head
   Tensor<T, 0> aux_loss;                ///< undefined for a dense model
 };
@@ -49,7 +57,8 @@ template <Scalar T>
 TimeMoeLoss<T> time_moe_loss(const TimeMoe<T>& model, const Tensor<T, 3>& hidden,
                              const std::vector<Routing<T>>& routings, const Tensor<T, 3>& labels,
                              const Tensor<T, 3>& loss_masks = {},
-                             const Tensor<std::int64_t, 2>& attention_mask = {}) {
+                             const Tensor<std::int64_t, 2>& attention_mask = {},
+                             ExpertBalance balance = ExpertBalance::together) {
   const TimeMoeConfig& c = model.config();
   const index_t batch = hidden.extent(0);
   const index_t length = hidden.extent(1);
@@ -79,7 +88,8 @@ TimeMoeLoss<T> time_moe_loss(const TimeMoe<T>& model, const Tensor<T, 3>& hidden
     result.ar_losses.push_back(loss);
     total = total.defined() ? add(total, loss) : loss;
   }
-  result.loss = scale(total, T{1} / static_cast<T>(c.horizon_lengths.size()));
+  result.error = scale(total, T{1} / static_cast<T>(c.horizon_lengths.size()));
+  result.loss = result.error;
   if (c.use_dense) return result;
 
   std::vector<Tensor<T, 2>> router_logits;
@@ -87,9 +97,19 @@ TimeMoeLoss<T> time_moe_loss(const TimeMoe<T>& model, const Tensor<T, 3>& hidden
   Tensor<T, 1> counts;
   if (attention_mask.defined())
     counts = attention_mask.template cast<T>().template reshaped<1>({batch * length});
-  result.aux_loss =
-      load_balancing_loss<T>(router_logits, c.num_experts_per_tok, counts, model.replicas());
-  result.loss = add(result.loss, scale(result.aux_loss, static_cast<T>(c.router_aux_loss_factor)));
+  const auto balance_of = [&](std::span<const Tensor<T, 2>> layers) {
+    return load_balancing_loss<T>(layers, c.num_experts_per_tok, counts, model.replicas());
+  };
+  if (balance == ExpertBalance::together) {
+    result.aux_loss = balance_of(router_logits);
+  } else {
+    for (const Tensor<T, 2>& logits : router_logits) {
+      const Tensor<T, 0> one = balance_of(std::span(&logits, 1));
+      result.aux_loss = result.aux_loss.defined() ? add(result.aux_loss, one) : one;
+    }
+    result.aux_loss = scale(result.aux_loss, T{1} / static_cast<T>(router_logits.size()));
+  }
+  result.loss = add(result.error, scale(result.aux_loss, static_cast<T>(c.router_aux_loss_factor)));
   return result;
 }
 
